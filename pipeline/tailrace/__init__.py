@@ -1,0 +1,65 @@
+"""tailrace: log-collection pipelines, exactly once, bytes untouched.
+
+What a stage needs is here; everything else is imported by its full module path.
+"""
+
+from tailrace.batch import UNCHANGED, Batch, Position, Record, Reject
+from tailrace.context import Clock, Context
+from tailrace.fields import Path, format_field, parse_field
+from tailrace.ledger import Ledger
+from tailrace.match import TagPattern
+from tailrace.memo import Memo
+from tailrace.names import encode_name, value_text
+from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.stage import (
+    BadEvent,
+    Damaged,
+    EndOfInput,
+    Filter,
+    OptionError,
+    Payload,
+    RecordFilter,
+    Retry,
+    Sink,
+    Source,
+    Stage,
+)
+from tailrace.template import Template, TemplateError
+from tailrace.timeslice import EVENT_TIME_FIELDS, TimeSlicer
+
+__all__ = [
+    "EVENT_TIME_FIELDS",
+    "UNCHANGED",
+    "BadEvent",
+    "Batch",
+    "Clock",
+    "Context",
+    "Damaged",
+    "EndOfInput",
+    "Filter",
+    "Ledger",
+    "Memo",
+    "OptionError",
+    "Path",
+    "Payload",
+    "Pipeline",
+    "PipelineFailed",
+    "Position",
+    "Record",
+    "RecordFilter",
+    "Reject",
+    "Retry",
+    "Sink",
+    "Source",
+    "Stage",
+    "TagPattern",
+    "Template",
+    "TemplateError",
+    "TimeSlicer",
+    "encode_name",
+    "format_field",
+    "parse_field",
+    "value_text",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,72 @@
+"""The dead letter: events that can never be processed, kept verbatim with the reason and the place they came from.
+
+One JSON object a line, in `dead-letter.jsonl` in the pipeline's state directory, written exactly once by the same
+rules as the output. `event` holds the line if it is UTF-8, else `event_base64` does.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import orjson
+
+from tailrace.batch import Position, Reject
+from tailrace.context import Context
+from tailrace.ledger import Ledger
+
+NAME = "dead_letter"
+FILE = "dead-letter.jsonl"
+
+
+class DeadLetter:
+    """Where the rejected events of one pipeline go."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._path = str(context.state_dir / FILE)
+        self._ledger = Ledger(context.disk)
+        self._pending: list[bytes] = []
+
+    def open(self, position: Position) -> None:
+        """Cut the file back to what was committed."""
+        self._pending = []
+        self._ledger.recover(dict(position))
+
+    def add(self, rejects: Iterable[Reject]) -> None:
+        """Take rejected events; they are written at the next commit."""
+        now = datetime.fromtimestamp(self._context.clock.time(), UTC).isoformat(timespec="milliseconds")
+        self._pending += [envelope(reject, now) + b"\n" for reject in rejects]
+
+    def prepare(self) -> Position:
+        """Announce the file before the first event is written to it."""
+        return self._ledger.prepare([self._path]) if self._pending else {}
+
+    def flush(self) -> Position:
+        """Write and sync what was added."""
+        if not self._pending:
+            return {}
+        lengths = self._ledger.append({self._path: self._pending})
+        self._pending = []
+        return lengths
+
+
+def envelope(reject: Reject, now: str) -> bytes:
+    """Wrap a rejected event; a line that is not UTF-8 goes as base64."""
+    about = {
+        "time": now,
+        "reason": _text(reject.reason),
+        "tag": _text(reject.tag),
+        "origin": {key: _text(value) for key, value in reject.origin.items()},
+        "offset": reject.offset,
+    }
+    try:
+        return orjson.dumps(about | {"event": reject.line.decode()})
+    except UnicodeDecodeError:
+        return orjson.dumps(about | {"event_base64": base64.b64encode(reject.line).decode()})
+
+
+def _text(text: str) -> str:
+    """Escape what UTF-8 cannot hold: parts of a poisoned value, or of a file name that is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,116 @@
+"""The disk: the only place that writes, fsyncs, renames and truncates files that must survive a crash.
+
+Everything that has to be durable goes through a `Disk`, so that tests can pass one that fails at any operation,
+tears a write or forgets what was not synced (`tailrace.testing.FaultyDisk`). Errors are the operating system's
+own `OSError`s, with the path in `filename`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Disk:
+    """The operating system's disk, one method per operation."""
+
+    def open(self, path: str, flags: int, mode: int = 0o640) -> int:
+        """Open `path`; the descriptor is not inherited by other programs."""
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor."""
+        os.close(descriptor)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Write some of `data` and say how much."""
+        return os.write(descriptor, data)
+
+    def fsync(self, descriptor: int) -> None:
+        """Return once the file's data and length are on the medium."""
+        os.fsync(descriptor)
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        """Cut the file to `length` bytes."""
+        os.ftruncate(descriptor, length)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename within one file system, replacing `target` atomically."""
+        os.replace(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make one directory."""
+        os.mkdir(path, mode)
+
+    def chmod(self, descriptor: int, mode: int) -> None:
+        """Set the file's mode exactly, whatever the umask."""
+        os.fchmod(descriptor, mode)
+
+    def chown(self, descriptor: int, uid: int, gid: int) -> None:
+        """Give the file another owner and group; -1 leaves one as it is."""
+        os.fchown(descriptor, uid, gid)
+
+
+def write_all(disk: Disk, descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however many writes that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[disk.write(descriptor, bytes(view) if len(view) < len(data) else data) :]
+
+
+def sync_directory(disk: Disk, path: str) -> None:
+    """Make the names in a directory durable: what was created, renamed or removed in it."""
+    descriptor = disk.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        disk.fsync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
+def make_directories(disk: Disk, path: str, mode: int = 0o750) -> None:
+    """Make a directory and those above it that are missing, durably, with exactly this mode."""
+    missing = []
+    path = path.rstrip("/")
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(missing):
+        try:
+            disk.mkdir(directory, mode)
+        except FileExistsError:
+            if not os.path.isdir(directory):
+                raise
+        else:
+            _set_directory_mode(disk, directory, mode)
+        sync_directory(disk, os.path.dirname(directory))
+
+
+def _set_directory_mode(disk: Disk, path: str, mode: int) -> None:
+    descriptor = disk.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        disk.chmod(descriptor, mode)
+    finally:
+        disk.close(descriptor)
+
+
+def replace_file(disk: Disk, path: Path, data: bytes, *, previous: Path | None = None) -> None:
+    """Put `data` in the place of the file, wholly or not at all; keep the former one as `previous`.
+
+    A crash leaves the old file, the new one, or, between two renames, none of this name and the old one as
+    `previous`.
+    """
+    temporary = f"{path}.tmp"
+    descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(disk, descriptor, data)
+        disk.fsync(descriptor)
+    finally:
+        disk.close(descriptor)
+    if previous is not None and path.exists():
+        disk.rename(str(path), str(previous))
+    disk.rename(temporary, str(path))
+    sync_directory(disk, str(path.parent))

@@ -1,0 +1,157 @@
+"""The ledger: files that only grow, and can be cut back to what was committed.
+
+The file sink and the dead letter write through it. Its rules make "exactly once" out of a checkpoint:
+
+1. No byte is appended to a file whose present length is not in the durable checkpoint (`prepare` comes first), so
+   recovery knows where to cut, and bytes that somebody else wrote are never cut.
+2. One append per file and commit, and it is whole: for gzip, whole members.
+3. A file that is shorter than recorded, or gone, is `Damaged`, and so is one that somebody else wrote to.
+4. Files are open only while a commit writes them, so neither a cap nor an idle timer is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from tailrace.durable import Disk, make_directories, sync_directory, write_all
+from tailrace.stage import Damaged
+
+_LOST = "restore it, or run `tailrace state forget` if its loss is accepted"
+
+
+class Ledger:
+    """The files that one sink appends to, with the length of each as of the checkpoint."""
+
+    def __init__(self, disk: Disk, *, mode: int = 0o640, uid: int = -1, gid: int = -1, max_open: int = 256) -> None:
+        self._disk = disk
+        self._mode = mode
+        self._uid = uid
+        self._gid = gid
+        self._max_open = max_open
+        self.lengths: dict[str, int] = {}
+
+    def recover(self, recorded: Mapping[str, int]) -> int:
+        """Cut every file back to its recorded length and say how many bytes that took away.
+
+        Raises Damaged if one is shorter or gone.
+        """
+        self.lengths = dict(recorded)
+        return sum(self._cut(path, length) for path, length in recorded.items())
+
+    def _cut(self, path: str, length: int) -> int:
+        present = _size(path)
+        if present is None:
+            if length == 0:  # announced, and the crash came before it was made
+                return 0
+            raise Damaged(f"{path} is gone; the checkpoint has {length} bytes of it; {_LOST}")
+        if present < length:
+            raise Damaged(f"{path} has {present} bytes, but the checkpoint has {length} of it; {_LOST}")
+        if length == 0:
+            # an empty file is no valid gzip, and the checkpoint says that there was nothing in it
+            self._disk.unlink(path)
+            sync_directory(self._disk, os.path.dirname(path))
+        elif present > length:
+            descriptor = self._disk.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                self._disk.truncate(descriptor, length)
+                self._disk.fsync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+        return present - length
+
+    def prepare(self, paths: Iterable[str]) -> dict[str, int]:
+        """Give the present lengths of those files that the checkpoint does not know yet, to be recorded.
+
+        Raises Damaged if one is not a regular file.
+        """
+        fresh = {path: _size(path) or 0 for path in paths if path not in self.lengths}
+        self.lengths |= fresh
+        return fresh
+
+    def append(self, chunks: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+        """Append to each file its chunks in one write, make all durable, and give the new lengths.
+
+        The paths must have been prepared. Writes all files first and syncs them then, so that the file system
+        can join the work.
+        """
+        lengths: dict[str, int] = {}
+        changed_directories: dict[str, None] = {}
+        items = iter(chunks.items())
+        while group := list(islice(items, self._max_open)):
+            with contextlib.ExitStack() as opened:
+                descriptors = []
+                for path, parts in group:
+                    if self.lengths[path] == 0:
+                        changed_directories[os.path.dirname(path)] = None
+                    descriptor = self._open(path)
+                    opened.callback(self._disk.close, descriptor)
+                    self._check(path, descriptor)
+                    if self.lengths[path] == 0:
+                        self._hand_over(descriptor)
+                    data = b"".join(parts)
+                    write_all(self._disk, descriptor, data)
+                    lengths[path] = self.lengths[path] + len(data)
+                    descriptors.append(descriptor)
+                for descriptor in descriptors:
+                    self._disk.fsync(descriptor)
+        for directory in changed_directories:
+            sync_directory(self._disk, directory)
+        self.lengths |= lengths
+        return lengths
+
+    def forget(self, paths: Iterable[str]) -> dict[str, None]:
+        """Stop watching over files that are not being written any more; gives the delta that says so."""
+        forgotten = dict.fromkeys(paths)
+        for path in forgotten:
+            del self.lengths[path]
+        return forgotten
+
+    def _open(self, path: str) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        if self.lengths[path] > 0:
+            try:
+                return self._disk.open(path, flags)
+            except FileNotFoundError:
+                raise Damaged(f"{path} was removed while it was being written; {_LOST}") from None
+        make_directories(self._disk, os.path.dirname(path), self.directory_mode)
+        return self._disk.open(path, flags | os.O_CREAT, self._mode)
+
+    def _hand_over(self, descriptor: int) -> None:
+        """Give a new file its mode, exactly, and its owner; a change of owner could take some of the mode away."""
+        if self._uid != -1 or self._gid != -1:
+            self._disk.chown(descriptor, self._uid, self._gid)
+        self._disk.chmod(descriptor, self._mode)
+
+    @property
+    def directory_mode(self) -> int:
+        """Who may read a file may enter its directory."""
+        return self._mode | (self._mode & 0o444) >> 2 | 0o300
+
+    def _check(self, path: str, descriptor: int) -> None:
+        """Refuse a file that somebody else writes to, or that is not as long as we left it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Damaged(f"{path} is being written by another process; two writers would destroy it") from None
+        present = os.fstat(descriptor).st_size
+        if present != self.lengths[path]:
+            raise Damaged(
+                f"{path} has {present} bytes where we left it with {self.lengths[path]}: somebody else changed it; "
+                "give each pipeline an output path of its own, and see `tailrace state show`"
+            )
+
+
+def _size(path: str) -> int | None:
+    """Give the length of a file, None if there is none; raises Damaged if it is no regular file."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise Damaged(f"{path} is a link, a directory or a device; output goes to regular files only: move it away")
+    return found.st_size

@@ -1,0 +1,75 @@
+"""One process per state directory: the lock that sees to it.
+
+The kernel holds the lock (flock(2)) and lets go of it when the process ends, however it ends. The file
+`STATE_DIR/lock` stays; the process id in it is only for people to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tailrace.durable import Disk, make_directories, write_all
+
+NAME: Final = "lock"
+
+
+class LockError(Exception):
+    """The state directory cannot be had; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def hold(state_dir: Path, disk: Disk | None = None) -> Iterator[None]:
+    """Hold the right to change a state directory while the `with` block lasts; make it if it is missing.
+
+    Raises LockError if another process holds it, or if it cannot be written.
+    """
+    disk = disk or Disk()
+    path = state_dir / NAME
+    with contextlib.ExitStack() as opened:
+        try:
+            make_directories(disk, str(state_dir))
+            descriptor = disk.open(str(path), os.O_RDWR | os.O_CREAT)
+            opened.callback(disk.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            pid = f"{os.getpid()}\n".encode()
+            write_all(disk, descriptor, pid)  # before the cut, so that there is a first line at any time
+            disk.truncate(descriptor, len(pid))
+        except BlockingIOError:
+            raise LockError(
+                f"{path} is held by process {_read_pid(descriptor)}: one process per state directory"
+            ) from None
+        except OSError as error:
+            raise LockError(
+                f"state directory {state_dir} cannot be used: {error.strerror}: {error.filename or path}; "
+                "set state_dir to a directory that this user may write"
+            ) from None
+        yield
+
+
+def holder(state_dir: Path) -> str | None:
+    """Give the id of the process that holds the state directory; None if none does.
+
+    Raises OSError if the lock file cannot be read.
+    """
+    try:
+        descriptor = os.open(state_dir / NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_pid(descriptor)
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _read_pid(descriptor: int) -> str:
+    text = os.pread(descriptor, 32, 0).partition(b"\n")[0]
+    return text.decode() if text.isdigit() else "(unknown)"

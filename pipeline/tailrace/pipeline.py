@@ -1,0 +1,280 @@
+"""A pipeline: one source, filters, sinks, and the loop that moves events through them exactly once.
+
+The commit, in the order that makes it safe (numbers as in the code below):
+
+    1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved
+    2  flush    each sink makes what it was given durable
+    3  save     source position and sink positions together, atomically   <- the commit point
+    4  commit   sinks publish; the source may give up what the generation *before* covers
+
+There is one way back from trouble: close everything and open again from the checkpoint. A crash, a full disk and a
+`Retry` all take it. Nothing correct depends on a clean stop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailrace.batch import Batch, Position, Reject
+from tailrace.checkpoint import Checkpoint, State
+from tailrace.context import Context
+from tailrace.deadletter import NAME as DEAD_LETTER
+from tailrace.deadletter import DeadLetter
+from tailrace.durable import make_directories
+from tailrace.fields import Projection
+from tailrace.match import TagPattern
+from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Stage
+
+IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
+QUICK_COMMIT = 0.1  # seconds between commits, at least, when the source has nothing more to give
+COMMIT_SHARE = 4  # ... and at least this many times as long as the last commit took
+BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; the last repeats
+
+
+class PipelineFailed(Exception):  # noqa: N818
+    """The pipeline cannot go on; the message says why and what to do."""
+
+
+@dataclass
+class Counts:
+    """What a pipeline did since it was started."""
+
+    events_in: int = 0
+    bytes_in: int = 0
+    events_out: int = 0  # past the filters
+    dropped: int = 0  # by filters, because the config says so
+    rejected: int = 0  # to the dead letter
+    commits: int = 0
+    recoveries: int = 0
+
+
+@dataclass
+class _Unit:
+    """What has been read since the last commit."""
+
+    position: dict[str, Any] = field(default_factory=dict)
+    bytes: int = 0
+    since: float | None = None  # when its first event was read
+
+    def add(self, batch: Batch, size: int, now: float) -> None:
+        self.position |= batch.position
+        self.bytes += size
+        if self.since is None:
+            self.since = now
+
+
+class Pipeline:
+    """One source → filters → sinks. `run` blocks until it is told to stop; use a thread for each pipeline.
+
+    The stages must not have been used before. A commit is due `commit_interval` seconds after the first event that
+    it holds, or after `commit_bytes` bytes of events, which bounds what sinks keep in memory.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        source: Source,
+        filters: Sequence[Filter],
+        sinks: Mapping[str, Sink],
+        *,
+        commit_interval: float = 1.0,
+        commit_bytes: int = 64 << 20,
+    ) -> None:
+        self.context = context
+        self.counts = Counts()
+        self.source = source
+        self._filters = [(stage, _pattern(stage.match)) for stage in filters]
+        self._sinks = dict(sinks)
+        self._patterns = {name: _pattern(sink.match) for name, sink in sinks.items()}
+        self._commit_interval = commit_interval
+        self._commit_bytes = commit_bytes
+        stages: list[Stage] = [source, *filters, *sinks.values()]
+        self._stages = stages
+        for stage in stages:
+            stage.attach(context)
+        self._projection = Projection(
+            [name for stage in stages for name in stage.reads()],
+            [name for stage in stages for name in stage.writes()],
+        )
+        self._checkpoint = Checkpoint(context)
+        self._dead_letter = DeadLetter(context)
+        self._state = State()
+        self._unit = _Unit()
+        self._last_commit = 0.0
+        self._commit_took = 0.0
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+        """Move events until `stop` is set, or, with `once`, until there are none.
+
+        Raises PipelineFailed when it cannot go on. With `once` the first failure of the outside world is final:
+        there is nobody to wait for.
+        """
+        failures = 0
+        while True:
+            commits = self.counts.commits
+            try:
+                self._open()
+                return self._pump(stop, once)
+            except Damaged as error:
+                raise PipelineFailed(str(error)) from error
+            except (Retry, OSError) as error:
+                if once:
+                    raise PipelineFailed(f"{_describe(error)}; nothing is lost: run it again") from error
+                failures = 1 if self.counts.commits > commits else failures + 1
+                wait = BACKOFF[min(failures, len(BACKOFF)) - 1]
+                self.counts.recoveries += 1
+                self.context.log.error(
+                    "pipeline will recover from its checkpoint",
+                    extra={"cause": _describe(error), "wait_s": wait},
+                )
+            finally:
+                self.close()
+            if stop.wait(wait):
+                return None
+
+    def close(self) -> None:
+        """Let go of everything; what was not committed is read again by the next `run`."""
+        for stage in self._stages:
+            stage.close()
+
+    def _open(self) -> None:
+        """Load the checkpoint and take sinks, then source, back to it."""
+        make_directories(self.context.disk, str(self.context.state_dir))
+        state = self._checkpoint.load()
+        self._state = state or State()
+        self._unit = _Unit()
+        self._dead_letter.open(self._state.sinks.get(DEAD_LETTER, {}))
+        for name, sink in self._sinks.items():
+            sink.open(self._state.sinks.get(name))
+        self.source.open(self._state.source)
+
+    def _pump(self, stop: threading.Event, once: bool) -> None:
+        while not stop.is_set():
+            try:
+                batch = self.source.read(self._patience(once))
+            except EndOfInput:
+                break
+            if batch is not None:
+                empty = not len(batch)  # only its position matters, and that it is recorded
+                self._process(batch)
+                if empty or self._is_due():
+                    self._commit()
+            elif once:
+                break
+            elif self._unit.since is not None and self._may_commit_early():
+                self._commit()
+        if self._unit.since is not None:
+            self._commit()
+
+    def _patience(self, once: bool) -> float:
+        """How long the next read may wait: not at all while there is something to commit and nothing else to do."""
+        if once:
+            return 0.0
+        if self._unit.since is None:
+            return IDLE_WAIT
+        return max(0.0, self._early_commit_at() - self.context.clock.monotonic())
+
+    def _early_commit_at(self) -> float:
+        return self._last_commit + max(QUICK_COMMIT, COMMIT_SHARE * self._commit_took)
+
+    def _may_commit_early(self) -> bool:
+        return self.context.clock.monotonic() >= self._early_commit_at()
+
+    def _is_due(self) -> bool:
+        if self._unit.since is None:
+            return False
+        age = self.context.clock.monotonic() - self._unit.since
+        return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
+
+    def _process(self, batch: Batch) -> None:
+        """Take one batch through filters and into the sinks' memory."""
+        size = sum(map(len, batch.lines)) + len(batch)
+        self._unit.add(batch, size, self.context.clock.monotonic())
+        self.counts.events_in += len(batch)
+        self.counts.bytes_in += size
+        batch.project(self._projection)
+        self._set_aside(batch.settle())
+        for stage, pattern in self._filters:
+            self._apply(stage, pattern, batch)
+        batch.encoded()  # what cannot be encoded is rejected before a sink sees it
+        self._set_aside(batch.settle())
+        self.counts.events_out += len(batch)
+        if not len(batch):
+            return
+        for name, sink in self._sinks.items():
+            pattern = self._patterns[name]
+            part = batch if pattern is None else batch.part(pattern.mask(batch.tags))
+            sink.write(sink.encode(part))
+
+    def _apply(self, stage: Filter, pattern: TagPattern | None, batch: Batch) -> None:
+        before = len(batch)
+        if not before:
+            return
+        mask = None if pattern is None else pattern.mask(batch.tags)
+        try:
+            if mask is None or all(mask):
+                stage.apply(batch)
+            elif any(mask):
+                matching, others = batch.part(mask), batch.part([not here for here in mask])
+                stage.apply(matching)
+                batch.rejoin([matching, others])
+        except Exception as error:
+            error.add_note(f"in filter {type(stage).__name__}, on {batch}")
+            raise
+        rejects = batch.settle()
+        self._set_aside(rejects)
+        self.counts.dropped += before - len(batch) - len(rejects)
+
+    def _set_aside(self, rejects: Sequence[Reject]) -> None:
+        if not rejects:
+            return
+        first = rejects[0]
+        self.counts.rejected += len(rejects)
+        self._dead_letter.add(rejects)
+        self.context.log.warning(
+            "events were put into the dead letter",
+            extra={
+                "events": len(rejects),
+                "first_reason": first.reason,
+                **{f"first_{key}": value for key, value in first.origin.items()},
+                "first_offset": first.offset,
+            },
+        )
+
+    def _commit(self) -> None:
+        started = self.context.clock.monotonic()
+        outputs: dict[str, Callable[[], Position]]
+        outputs = {name: sink.prepare for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.prepare}
+        fresh = {name: delta for name, prepare in outputs.items() if (delta := prepare())}
+        if fresh:
+            self._save({}, fresh)  # 1
+        outputs = {name: sink.flush for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.flush}
+        positions = {name: flush() for name, flush in outputs.items()}  # 2
+        covered_before = self._state.source
+        self._save(self._unit.position, positions)  # 3
+        for name, sink in self._sinks.items():  # 4
+            sink.commit(self._state.sinks[name])
+        if covered_before is not None:
+            self.source.commit(covered_before)
+        self._unit = _Unit()
+        self.counts.commits += 1
+        self._last_commit = self.context.clock.monotonic()
+        self._commit_took = self._last_commit - started
+
+    def _save(self, source: Position, sinks: Mapping[str, Position]) -> None:
+        state = self._state.advanced(source, sinks)
+        self._checkpoint.save(state)
+        self._state = state
+
+
+def _pattern(match: str | None) -> TagPattern | None:
+    return None if match is None else TagPattern(match)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

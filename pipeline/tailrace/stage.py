@@ -1,0 +1,207 @@
+"""The three kinds of stage and what the framework promises each of them.
+
+A stage *is* its config: its fields are its options, declared once, with type, default and description; the
+parser, the error messages and the reference follow from them.
+
+    class Drop404(Filter):
+        \"\"\"Drop answers of one status code.\"\"\"
+
+        code: Annotated[int, Meta(description="The status code.")] = 404
+
+        def reads(self) -> Iterable[str]:
+            return ["responseStatus.code"]
+
+        def apply(self, batch: Batch) -> None:
+            batch.keep([code != self.code for code in batch["responseStatus.code"]])
+
+What an option alone cannot say (`a` excludes `b`, a template that does not parse) is checked in
+`__post_init__`, which raises `OptionError`. State that is needed while running is made in `open`.
+
+An event that can never be processed goes to the dead letter: a filter says `batch.reject(index, reason)`, a
+`RecordFilter` raises `BadEvent`. In every stage `Retry`, and every `OSError`, means that the outside world failed:
+the framework closes all stages of the pipeline, waits, and opens them again from the checkpoint, exactly as after a
+crash. Any other exception is a bug: the pipeline stops, nothing is committed, the other pipelines go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from tailrace.batch import Batch, Position, Record
+from tailrace.context import Context
+
+
+class BadEvent(Exception):  # noqa: N818 - the field's word; it is about the event, not about the code
+    """Raised by `RecordFilter.process`: this event goes to the dead letter, with the message as the reason."""
+
+
+class Retry(Exception):  # noqa: N818
+    """The outside world failed; close everything, wait, and recover as after a crash."""
+
+
+class EndOfInput(Exception):  # noqa: N818
+    """The source will never give another event."""
+
+
+class Damaged(Exception):  # noqa: N818
+    """What is on disk contradicts the checkpoint; the pipeline stops and a person decides. Names the file."""
+
+
+Match = Annotated[
+    str | None,
+    Meta(description="Only events whose tag matches this pattern: `*` is one part, `**` any number, `{a,b}` either."),
+]
+
+
+class OptionError(ValueError):
+    """An option has the right type and still cannot work; `option` is its name."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True, eq=False):
+    """A source, a filter or a sink."""
+
+    def attach(self, context: Context) -> None:
+        """Take what the framework provides (disk, clock, log, directory); called once, before `open`."""
+        self.context = context
+
+    def reads(self) -> Iterable[str]:
+        """Name the fields whose values this stage reads; they are decoded, and no others."""
+        return ()
+
+    def writes(self) -> Iterable[str]:
+        """Name the fields that this stage sets or deletes, so that it is known cheaply which lines have them."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of descriptors and threads. May be called at any time and twice; nothing correct depends on it."""
+
+
+class Source(Stage, kw_only=True):
+    """Where events come from: a log that can be read again from a position.
+
+    `open`, `read`, `commit` and `close` are called by one thread. `lag` and `wake` may be called by another at any
+    time, also before `open`; `incomplete` after `close`.
+    """
+
+    def open(self, position: Position | None) -> None:
+        """Start right after `position`; None is a first start. Also called again, after `close`, to recover.
+
+        `position` is the merger of all positions up to the checkpoint.
+        """
+        raise NotImplementedError
+
+    def read(self, timeout: float) -> Batch | None:
+        """Give the next events, in order, or None if within `timeout` seconds there were none.
+
+        Raises EndOfInput if there never will be any again. `batch.position` is a delta (see `Position`). With
+        `timeout` 0 it does not wait. A batch without events asks for its position to be recorded at once; at a
+        first start that makes sure that there never is another one.
+        """
+        raise NotImplementedError
+
+    def commit(self, position: Position) -> None:
+        """All events up to `position` are durable, twice over: they will not be asked for again."""
+
+    def lag(self) -> int:
+        """Say how many bytes there are to read beyond what `read` has given."""
+        return 0
+
+    def incomplete(self) -> Sequence[str]:
+        """Say why what is there could not all be read (asked at the end of a run with `--once`)."""
+        return ()
+
+    def wake(self) -> None:
+        """Make a waiting `read` return soon."""
+
+
+class Filter(Stage, kw_only=True):
+    """What happens to events on their way. Filters keep nothing back and no state that matters."""
+
+    match: Match = None
+
+    def apply(self, batch: Batch) -> None:
+        """Change the batch in place: columns, tags, `keep`, `reject`. Same batch, same result, in any process."""
+        raise NotImplementedError
+
+
+class RecordFilter(Filter, kw_only=True):
+    """The easy way to write a filter: one dict in, one dict or None out.
+
+    Costs a full decode of each event. An event that comes back unchanged keeps its bytes.
+    """
+
+    def apply(self, batch: Batch) -> None:
+        """Call `process` for each event."""
+        batch.records()
+        batch.keep([True] * len(batch))  # those that cannot be decoded are rejected, and gone now
+        records = batch.records()
+        kept = [True] * len(records)
+        for index, record in enumerate(records):
+            try:
+                result = self.process(record)
+            except BadEvent as error:
+                batch.reject(index, str(error))
+                continue
+            if result is None:
+                kept[index] = False
+            else:
+                records[index] = result
+        batch.keep(kept)
+
+    def process(self, record: Record) -> Record | None:
+        """Give the record as it shall go on (changed in place, or another), or None to drop the event.
+
+        Raises BadEvent to put the event aside as it was read.
+        """
+        raise NotImplementedError
+
+
+Payload = Any
+"""What a sink's `encode` makes of a batch and its `write` takes; only that sink looks inside."""
+
+
+class Sink(Stage, kw_only=True):
+    """Where events go.
+
+    The commit, as a sink sees it: `prepare` (say what will be written to that the checkpoint does not know yet;
+    it is recorded), `flush` (write and make durable; the new position is recorded), `commit` (publish).
+    """
+
+    match: Match = None
+
+    def open(self, position: Position | None) -> None:
+        """Undo whatever was written after `position`; None is a first start. Also called again, to recover.
+
+        Raises Damaged if what `position` speaks of is not there any more.
+        """
+        raise NotImplementedError
+
+    def encode(self, batch: Batch) -> Payload:
+        """Turn a batch into what `write` takes. Pure: no state is touched, and it may run in another process."""
+        raise NotImplementedError
+
+    def write(self, payload: Payload) -> None:
+        """Take a payload, in source order. It may stay in memory until `flush`; the framework bounds how much."""
+        raise NotImplementedError
+
+    def prepare(self) -> Position:
+        """Say, before `flush`, the present position of everything that it will touch for the first time.
+
+        It is durable before `flush` is called, so that recovery always knows where to cut. Nothing new: `{}`.
+        """
+        return {}
+
+    def flush(self) -> Position:
+        """Make all that was written durable and say how far that is (a delta, see `Position`)."""
+        raise NotImplementedError
+
+    def commit(self, position: Position) -> None:
+        """The checkpoint that holds `position` is on disk: publish. Idempotent, for it is repeated after a crash."""

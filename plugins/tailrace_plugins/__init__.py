@@ -1,0 +1,1 @@
+"""The standard stages of tailrace."""

@@ -1,0 +1,1 @@
+"""Filters: what happens to events on their way."""

@@ -1,0 +1,277 @@
+"""The file sink: events split into files by fields, tag and time, compressed, exactly once.
+
+Between commits nothing is written: lines are kept in memory, compressed as soon as a slice has enough of them, and
+appended at the commit, one write per file, in whole gzip members. So a file is valid after every commit, and what a
+crash leaves behind the last commit is cut off at the next start.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from tailrace import (
+    EVENT_TIME_FIELDS,
+    Batch,
+    Ledger,
+    OptionError,
+    Payload,
+    Position,
+    Retry,
+    Sink,
+    Template,
+    TimeSlicer,
+)
+from tailrace.durable import make_directories
+from tailrace_plugins.sinks.compression import SUFFIXES, compressor
+
+MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
+_PATHS_LIMIT = 100_000  # distinct (values, slice) pairs whose path is remembered
+_T = TypeVar("_T")
+_Key = TypeVar("_Key", bound=Hashable)
+_TEXT = {str, type(None)}
+
+
+class _Pending:
+    """What one slice was given since the last commit: lines, and members that are compressed already."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.size = 0
+        self.members: list[bytes | Future[bytes]] = []
+
+
+class File(Sink, kw_only=True):
+    """Write events to files whose path is made from fields, tag and event time.
+
+    ```yaml
+    sinks:
+      - type: file
+        path: /var/log/audit-{objectRef.namespace}.%Y%m%d%H.log.gz
+    ```
+
+    `{field}`, `{tag}`, `{tag[1]}` and `{tag[1:]}` stand for their values, percent-encoded where a file name could
+    not hold them; `%Y %m %d %H %M %S` for the event's time, and the finest of them is the length of a slice. Where
+    a field is missing the name is `_none`; where there is no time, `_unparsed`. Late events go to their own slice.
+    Each event is written exactly once, and every file is valid after every commit.
+    """
+
+    path: Annotated[str, Meta(description="Template of the path; its suffix tells the compression.")]
+    compression: Annotated[
+        Literal["auto", "gzip", "zstd", "none"],
+        Meta(description="How files are compressed; `auto` goes by the suffix: `.gz`, `.zst`, or neither."),
+    ] = "auto"
+    level: Annotated[
+        int | None, Meta(description="Compression level: gzip 0 to 3 (default 1), zstd 1 to 19 (default 3).")
+    ] = None
+    threads: Annotated[int, Meta(ge=0, le=64, description="Threads that compress; 0 compresses in line.")] = 0
+    time_fields: Annotated[
+        list[str],
+        Meta(min_length=1, description="Where the event's time is; the first that is there counts."),
+    ] = msgspec.field(default_factory=lambda: list(EVENT_TIME_FIELDS))
+    timezone: Annotated[str, Meta(description="Time zone of the times in the path.")] = "UTC"
+    mode: Annotated[int | str, Meta(description="Permissions of new files, in octal.")] = "0640"
+    owner: Annotated[str | int | None, Meta(description="Owner of new files; needs the right to give files away.")] = (
+        None
+    )
+    group: Annotated[str | int | None, Meta(description="Group of new files.")] = None
+    max_open_files: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many files a commit writes and syncs together; none is open between commits.",
+        ),
+    ] = 256
+    idle_close: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds after its last event until a slice counts as closed, and is no longer watched over.",
+        ),
+    ] = 3600.0
+    include_time_key: Annotated[
+        str | None, Meta(description="Add the event's time to the event under this key, as fluentd does.")
+    ] = None
+    include_tag_key: Annotated[str | None, Meta(description="Add the tag to the event under this key.")] = None
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        self._template = _checked("path", lambda: Template(self.path, time=True))
+        self._slicer = _checked("timezone", lambda: TimeSlicer(self._template.time_directives, self.timezone))
+        suffix = os.path.splitext(self.path)[1]
+        kind = SUFFIXES.get(suffix, "none") if self.compression == "auto" else self.compression
+        self._compress = _checked("level", lambda: compressor(kind, self.level))
+        self._mode = _checked("mode", lambda: _octal(self.mode))
+        self._uid = _checked("owner", lambda: _number(self.owner, lambda name: pwd.getpwnam(name).pw_uid, "user"))
+        self._gid = _checked("group", lambda: _number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
+        if self.path.endswith("/"):
+            raise OptionError("path", "the path is a directory; add a file name")
+        self._paths: dict[tuple[Any, ...], str] = {}
+
+    def reads(self) -> Iterable[str]:
+        """The template's fields, and the time fields if the time is used."""
+        needs_time = self._template.time_directives or self.include_time_key
+        return [*self._template.fields, *(self.time_fields if needs_time else ())]
+
+    def writes(self) -> Iterable[str]:
+        """The keys that are added."""
+        return [key for key in (self.include_time_key, self.include_tag_key) if key]
+
+    def open(self, position: Position | None) -> None:
+        """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
+        self._pending: dict[str, _Pending] = {}
+        self._last_append: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
+        self._ledger = Ledger(
+            self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
+        )
+        cut = self._ledger.recover(dict(position or {}))
+        if cut:
+            self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
+        now = self.context.clock.monotonic()
+        self._last_append = dict.fromkeys(self._ledger.lengths, now)
+        directory = os.path.dirname(os.path.abspath(self._template.literal_prefix + "_"))
+        make_directories(self.context.disk, directory, self._ledger.directory_mode)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise Retry(f"output directory {directory} is not writable")
+
+    def close(self) -> None:
+        """Stop the threads."""
+        pool: ThreadPoolExecutor | None = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+    def encode(self, batch: Batch) -> Payload:
+        """Group the lines by path."""
+        inputs = [_hashable(values) for values in self._template.inputs(batch)]
+        if self._template.time_directives:
+            inputs.append(self._slicer.keys(batch[field] for field in self.time_fields))
+        lines = self._lines(batch)
+        if not inputs:
+            return {self._path(()): lines}
+        keys = list(zip(*inputs, strict=True))
+        groups = _group(keys, lines)
+        paths = {key: self._path(key) for key in groups}
+        if len(set(paths.values())) < len(groups):  # several keys for one file; its lines keep their order
+            return _group([paths[key] for key in keys], lines)
+        return {paths[key]: group for key, group in groups.items()}
+
+    def _lines(self, batch: Batch) -> list[bytes]:
+        if self.include_time_key or self.include_tag_key:
+            batch = batch.part([True] * len(batch))  # other sinks see the events without these keys
+            if self.include_time_key:
+                times = [batch[field] for field in self.time_fields]
+                batch[self.include_time_key] = [
+                    next((time for time in each if time is not None), None) for each in zip(*times, strict=True)
+                ]
+            if self.include_tag_key:
+                batch[self.include_tag_key] = batch.tags
+        return batch.encoded()
+
+    def _path(self, key: tuple[Any, ...]) -> str:
+        path = self._paths.get(key)
+        if path is None:
+            if len(self._paths) >= _PATHS_LIMIT:
+                self._paths.clear()
+            if self._template.time_directives:
+                *values, slice_key = key
+                path = self._template.render(values, self._slicer.moment(slice_key))
+            else:
+                path = self._template.render(key)
+            path = self._paths[key] = os.path.abspath(path)
+        return path
+
+    def write(self, payload: Payload) -> None:
+        """Keep the lines by path, and compress what is enough for a member."""
+        groups: Mapping[str, Sequence[bytes]] = payload
+        for path, lines in groups.items():
+            pending = self._pending.get(path)
+            if pending is None:
+                pending = self._pending[path] = _Pending()
+            pending.lines += lines
+            pending.size += sum(map(len, lines))
+            if pending.size >= MEMBER_BYTES:
+                self._seal(pending)
+
+    def _seal(self, pending: _Pending) -> None:
+        """Turn the slice's lines into a compressed member."""
+        pending.lines.append(b"")  # for the newline after the last line
+        data = b"\n".join(pending.lines)
+        pending.lines, pending.size = [], 0
+        pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
+
+    def prepare(self) -> Position:
+        """Announce the files that are appended to for the first time."""
+        return self._ledger.prepare(self._pending)
+
+    def flush(self) -> Position:
+        """Append every slice's members to its file and sync; forget slices that got nothing for long."""
+        for pending in self._pending.values():
+            if pending.lines:
+                self._seal(pending)
+        lengths = self._ledger.append(
+            {
+                path: [member if isinstance(member, bytes) else member.result() for member in pending.members]
+                for path, pending in self._pending.items()
+            }
+        )
+        now = self.context.clock.monotonic()
+        self._last_append |= dict.fromkeys(self._pending, now)
+        self._pending = {}
+        idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
+        for path in idle:
+            del self._last_append[path]
+        return {**lengths, **self._ledger.forget(idle)}
+
+
+def _group(keys: Sequence[_Key], lines: Sequence[bytes]) -> dict[_Key, list[bytes]]:
+    groups: defaultdict[_Key, list[bytes]] = defaultdict(list)
+    for key, line in zip(keys, lines, strict=True):  # 0.2 µs per event
+        groups[key].append(line)
+    return groups
+
+
+def _checked(option: str, make: Callable[[], _T]) -> _T:
+    try:
+        return make()
+    except ValueError as error:
+        raise OptionError(option, str(error)) from None
+
+
+def _octal(mode: int | str) -> int:
+    """Read permissions; YAML has read an unquoted 0640 as octal already."""
+    try:
+        value = mode if isinstance(mode, int) else int(mode, 8)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 0o777 or not value & 0o200:
+        raise ValueError(f"{mode!r} are no permissions that a file can be written with; write them like 0640")
+    if value & 0o007:
+        raise ValueError(f"{value:04o} gives everybody access to an audit trail; leave the last digit 0")
+    return value
+
+
+def _number(name: str | int | None, look_up: Callable[[str], int], kind: str) -> int:
+    if name is None:
+        return -1
+    if isinstance(name, int):
+        return name
+    try:
+        return look_up(name)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {name!r} on this machine") from None
+
+
+def _hashable(values: Sequence[Any]) -> Sequence[Any]:
+    """Give values that can be a key without two different ones being equal, as 1 and true are in Python."""
+    if set(map(type, values)) <= _TEXT:
+        return values
+    return [value if type(value) in _TEXT else msgspec.json.encode(value).decode() for value in values]

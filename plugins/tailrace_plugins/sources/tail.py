@@ -1,0 +1,224 @@
+"""The source `tail`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from tailrace import Batch, Context, Damaged, OptionError, Position, Source
+from tailrace_plugins.tailing.descriptors import Descriptors
+from tailrace_plugins.tailing.files import LogState
+from tailrace_plugins.tailing.log import Log
+from tailrace_plugins.tailing.patterns import Patterns
+from tailrace_plugins.tailing.reading import Reading
+from tailrace_plugins.tailing.reports import Reports
+from tailrace_plugins.tailing.wakeup import Wakeup
+
+
+class Tail(Source, kw_only=True):
+    """Follow log files through every kind of rotation.
+
+        - type: tail
+          paths: [/var/log/kube-audit/audit.log]
+
+    A log is a live file and the files that rotation made of it: `audit-2026-11-23T07-04-36.411.log` (kube-apiserver),
+    `audit.log.1` and `audit.log-20261123` (logrotate), each perhaps compressed. Rotated files are the log's past and
+    never logs of their own, even where a glob matches them. Each line is given once, as it was written, whatever
+    happens between two looks or while nobody looks.
+
+    The position has one key for each log, its live path; the value holds the unfinished files and how far each was
+    read, and the finished ones that still exist.
+    """
+
+    paths: Annotated[
+        list[str],
+        Meta(description="Files, or globs of files (`*`, `?`, `[...]`, and `**` for any number of directories)."),
+    ]
+    exclude: Annotated[
+        list[str], Meta(description="Globs of files that are not read: of the whole path, or of the base name.")
+    ] = field(default_factory=list)
+    tag: Annotated[str, Meta(description="The tag of every event.")] = "log"
+    read_from: Annotated[
+        Literal["beginning", "end"],
+        Meta(description="Where to begin, at the first start, in files that exist already."),
+    ] = "beginning"
+    backfill: Annotated[
+        bool,
+        Meta(
+            description="At the first start, also read the rotated files that exist already. Those that a glob "
+            "matches are read anyway."
+        ),
+    ] = False
+    max_line_bytes: Annotated[
+        int, Meta(gt=0, description="A longer line is rejected, in pieces of at most so many bytes.")
+    ] = 16_777_216
+    block_bytes: Annotated[
+        int, Meta(gt=0, description="So many bytes are read of a file at a time; more if a line is longer.")
+    ] = 262_144
+    poll_interval: Annotated[
+        float, Meta(gt=0, description="Seconds between two looks at the files, while there is nothing to read.")
+    ] = 0.1
+    scan_interval: Annotated[float, Meta(gt=0, description="Seconds between two searches for new files.")] = 1.0
+    rotate_wait: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds for which a rotated file must be quiet before an unfinished last line of it is "
+            "given as it is. New lines in the live file do not wait for it.",
+        ),
+    ] = 1.0
+    max_open_files: Annotated[int, Meta(gt=0, description="So many files are held open at most.")] = 256
+    watch: Annotated[
+        bool, Meta(description="Let the kernel wake us when a file is rotated, instead of polling alone.")
+    ] = True
+
+    def __post_init__(self) -> None:
+        if not self.paths or not all(self.paths):
+            raise OptionError("paths", "name at least one file, like /var/log/kube-audit/audit.log")
+        if self.backfill and self.read_from == "end":
+            raise OptionError("backfill", "backfill reads what is there; read_from: end does not; drop one of them")
+
+    def attach(self, context: Context) -> None:
+        """Take clock and log."""
+        super().attach(context)
+        self.reports = Reports(context.log)
+        self._awake = threading.Event()
+        self._interrupted = False
+        self._logs: dict[str, Log] = {}
+        self._wakeup: Wakeup | None = None
+        self._descriptors = Descriptors(self.max_open_files)
+
+    def open(self, position: Position | None) -> None:
+        """Recognise the files of `position`, and begin with the others as the options say."""
+        self.close()
+        self._reading = Reading(
+            patterns=Patterns(self.paths, self.exclude),
+            tag=self.tag,
+            from_end=self.read_from == "end",
+            backfill=self.backfill,
+            block_bytes=self.block_bytes,
+            max_line_bytes=self.max_line_bytes,
+            poll_interval=self.poll_interval,
+            scan_interval=self.scan_interval,
+            rotate_wait=self.rotate_wait,
+            clock=self.context.clock,
+            descriptors=self._descriptors,
+            reports=self.reports,
+        )
+        self._turn: deque[Log] = deque()  # whose turn it is next stands first
+        self._gone: set[str] = set()  # keys that the checkpoint may forget
+        self._scanned = self.context.clock.monotonic()
+        if self.watch:
+            self._wakeup = Wakeup(self._awake.set, self.context.log)
+        patterns = self._reading.patterns
+        for key, value in (position or {}).items():
+            if value is not None and patterns.matches(key):
+                self._add(key, _parse(key, value), first_start=False)
+        for path in patterns.literals:
+            if patterns.matches(path):
+                # without a position of its own, it is a path that the config did not name before
+                self._add(patterns.live_path(path), None, first_start=True)
+        self._scan(first_start=position is None)
+
+    def read(self, timeout: float) -> Batch | None:
+        """Give the next lines of one file; the logs take turns."""
+        clock = self.context.clock
+        deadline = clock.monotonic() + timeout
+        thorough = False
+        while True:
+            now = clock.monotonic()
+            if thorough or now - self._scanned >= self.scan_interval:
+                self._scanned = now
+                self._scan(first_start=False)
+            batch = self._next(thorough)
+            if batch is not None:
+                return batch
+            remaining = deadline - clock.monotonic()
+            if remaining <= 0 or self._interrupted:
+                if thorough:
+                    self._interrupted = False
+                    return None
+                thorough = True
+                continue
+            thorough = self._awake.wait(min(self.poll_interval, remaining))
+            self._awake.clear()
+
+    def lag(self) -> int:
+        """Give the number of bytes not yet read; what is compressed is not counted."""
+        return sum(log.lag() for log in self._logs.values())
+
+    def incomplete(self) -> Sequence[str]:
+        """Name the files that are missing or cannot be read."""
+        return [sentence for log in self._logs.values() for sentence in log.incomplete()]
+
+    def wake(self) -> None:
+        """Let a waiting `read` look once more and return."""
+        self._interrupted = True
+        self._awake.set()
+
+    def close(self) -> None:
+        """Close all files and stop watching."""
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+        self._descriptors.release_all()
+        self._logs = {}
+
+    def _add(self, path: str, state: LogState | None, *, first_start: bool) -> None:
+        if path not in self._logs:
+            named = path in self._reading.patterns.literals
+            log = Log(path, self._reading, state, named=named, first_start=first_start)
+            self._logs[path] = log
+            self._turn.append(log)
+            self._gone.discard(path)
+
+    def _scan(self, *, first_start: bool) -> None:
+        """Find new logs, and forget those of which nothing is left."""
+        patterns = self._reading.patterns
+        for path in patterns.find():
+            self._add(path, None, first_start=first_start)
+        for log in [log for log in self._turn if log.is_gone and not log.named]:
+            self._turn.remove(log)
+            del self._logs[log.path]
+            self._gone.add(log.path)
+        if self._wakeup is not None:
+            self._wakeup.watch(filter(_is_directory, patterns.directories()))
+
+    def _next(self, thorough: bool) -> Batch | None:
+        for _ in range(len(self._turn)):
+            log = self._turn[0]
+            self._turn.rotate(-1)
+            batch = log.read(thorough=thorough)
+            if batch is not None:
+                batch.position = self._complete(batch.position)
+                return batch
+        return None
+
+    def _complete(self, position: Position) -> Position:
+        """Add to a position what changed in the other logs without giving lines."""
+        changed: dict[str, Any] = dict(position)
+        for log in self._turn:
+            if log.changed:
+                changed[log.path] = log.position()
+                log.changed = False
+        if self._gone:
+            changed.update(dict.fromkeys(self._gone))
+            self._gone.clear()
+        return changed
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path)
+
+
+def _parse(key: str, value: object) -> LogState:
+    try:
+        return msgspec.convert(value, LogState)
+    except msgspec.ValidationError as error:
+        raise Damaged(f"the checkpoint's position of {key} cannot be understood: {error}") from None

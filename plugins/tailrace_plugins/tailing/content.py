@@ -1,0 +1,137 @@
+"""The bytes of a file, plain or compressed, by offset."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import IO, Protocol
+
+from tailrace_plugins.tailing.names import compression_of
+
+_CHUNK = 262_144
+
+
+class Content(Protocol):
+    """An open file. Offsets are those of the uncompressed bytes."""
+
+    compressed: bool
+    error: str | None
+    """Why the compressed bytes could not be read to their end; None while nothing is wrong."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Give `size` bytes from `offset` on, fewer only at the end."""
+
+    def next_data(self, offset: int) -> int:
+        """Give the first offset from `offset` on that does not lie in a hole, or the end."""
+
+    def stat(self) -> os.stat_result:
+        """Give the state of the open file, which may have another name by now, or none."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+
+
+def open_content(path: str) -> Content:
+    """Open a file for reading; what ends in `.gz` or `.zst` is decompressed. Raises OSError."""
+    # without O_NONBLOCK, a pipe that somebody put in the place of a file would hold us up for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    compression = compression_of(path)
+    return Compressed(descriptor, compression) if compression else Plain(descriptor)
+
+
+def is_regular(status: os.stat_result) -> bool:
+    """Tell whether it is a file with bytes, not a directory, pipe or device."""
+    return stat.S_ISREG(status.st_mode)
+
+
+class Plain:
+    """A file as it is."""
+
+    compressed = False
+    error: str | None = None
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read at `offset`."""
+        return os.pread(self._descriptor, size, offset)
+
+    def next_data(self, offset: int) -> int:
+        """Ask the file system, which knows its holes."""
+        try:
+            return os.lseek(self._descriptor, offset, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole up to the end
+            return self.stat().st_size
+
+    def stat(self) -> os.stat_result:
+        """Ask the descriptor."""
+        return os.fstat(self._descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+
+class Compressed:
+    """A compressed file, read as a stream; going back means to begin again."""
+
+    compressed = True
+
+    def __init__(self, descriptor: int, compression: str) -> None:
+        self._file = os.fdopen(descriptor, "rb")
+        self._compression = compression
+        self.error: str | None = None
+        self._rewind()
+
+    def _rewind(self) -> None:
+        # imported here: it costs more than all of ours, and most logs are never compressed
+        from smart_open.compression import compression_wrapper
+
+        self._file.seek(0)
+        self._stream: IO[bytes] = compression_wrapper(self._file, "rb", self._compression)
+        self._start = 0  # the offset of the first byte of `_buffer`
+        self._buffer = b""
+        self.error = None
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read on to `offset`, and from there."""
+        if offset < self._start:
+            self._rewind()
+        while offset > self._start + len(self._buffer):
+            self._start += len(self._buffer)
+            self._buffer = self._more()
+            if not self._buffer:
+                return b""
+        self._buffer = self._buffer[offset - self._start :]
+        self._start = offset
+        pieces = [self._buffer]
+        missing = size - len(self._buffer)
+        while missing > 0 and (piece := self._more()):
+            pieces.append(piece)
+            missing -= len(piece)
+        self._buffer = b"".join(pieces)
+        return self._buffer[:size]
+
+    def _more(self) -> bytes:
+        if self.error is not None:
+            return b""
+        try:
+            return self._stream.read1(_CHUNK)  # type: ignore[attr-defined, no-any-return]
+        except Exception as error:  # each decoder has its own: EOFError, zlib.error, BadGzipFile, ZstdError
+            if isinstance(error, OSError) and error.errno:
+                raise
+            self.error = str(error)
+            return b""
+
+    def next_data(self, offset: int) -> int:
+        """Compressed bytes have no holes."""
+        return offset
+
+    def stat(self) -> os.stat_result:
+        """Ask the descriptor; the size is that of the compressed bytes."""
+        return os.fstat(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._file.close()

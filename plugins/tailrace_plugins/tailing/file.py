@@ -1,0 +1,238 @@
+"""One file of a log: who it is, and how far it was read.
+
+A file is not its path, which rotation changes, nor its inode, which is used again after a removal. It is device,
+inode and the hash of its first bytes; the head alone where it was compressed or copied, uncompressed. A file
+that is open is the same file for certain, unless somebody truncates it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tailrace_plugins.tailing.content import Content, is_regular, open_content
+from tailrace_plugins.tailing.lines import Block, next_block
+from tailrace_plugins.tailing.names import compression_of
+
+HEAD_BYTES = 1024
+
+Stamp = tuple[int, int]  # size and time of change, which together tell whether there is something new
+Key = tuple[int, int]  # device and inode
+
+
+class Replaced(Exception):  # noqa: N818
+    """Under the file's path there is another file now."""
+
+
+class Truncated(Exception):  # noqa: N818
+    """The file does not begin with the bytes that were read, or is shorter than they are."""
+
+
+class FileState(msgspec.Struct, forbid_unknown_fields=True):
+    """What the checkpoint keeps of a file."""
+
+    path: str  # where it was seen last
+    device: int
+    inode: int
+    head: str  # hash of the first `head_length` bytes
+    head_length: int  # at most 1024; 0 for an empty file
+    offset: int  # of the first byte that was not given yet
+    part: int = 0  # how many pieces were given of an over-long line that goes on at `offset`
+
+
+def hash_head(data: bytes) -> str:
+    """Give the hash of the beginning of a file: BLAKE2b, 16 bytes, as hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """Give what changes whenever something is written."""
+    return status.st_size, status.st_mtime_ns
+
+
+class File:
+    """A file that is, or was, read."""
+
+    def __init__(self, state: FileState, *, finished: bool = False) -> None:
+        self.state = state
+        self.finished = finished  # nothing more is expected of it
+        self.more = False  # the last read did not reach the end
+        self.error: str | None = None  # what is wrong with a compressed file
+        self.seen: Stamp | None = None  # as it was when it was last known to be this file
+        self.idle: Stamp | None = None  # as it was when the end was reached
+        self.idle_since = 0.0  # on the monotonic clock
+        self._content: Content | None = None
+        self._head = b""  # the bytes behind `state.head`, while open
+        self._origin: Mapping[str, str] = {}
+
+    @property
+    def key(self) -> Key:
+        """Device and inode."""
+        return self.state.device, self.state.inode
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a descriptor."""
+        return self._content is not None
+
+    @property
+    def compressed(self) -> bool:
+        """Tell whether its bytes are read through a decoder."""
+        return self._content.compressed if self._content else bool(compression_of(self.state.path))
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """What a batch says of where it comes from."""
+        if self._origin.get("path") != self.state.path:
+            self._origin = {"path": self.state.path}
+        return self._origin
+
+    def position(self) -> dict[str, Any]:
+        """Give the state as JSON values."""
+        state = self.state
+        return {
+            "path": state.path,
+            "device": state.device,
+            "inode": state.inode,
+            "head": state.head,
+            "head_length": state.head_length,
+            "offset": state.offset,
+            "part": state.part,
+        }
+
+    def begins_like(self, probe: bytes) -> bool:
+        """Tell whether `probe`, the first bytes of some file, begins with the head of this one."""
+        length = self.state.head_length
+        return len(probe) >= length and (length == 0 or hash_head(probe[:length]) == self.state.head)
+
+    def open(self) -> None:
+        """Open it at its path, if it is not open. Raises OSError, and `Replaced` if that is not this file."""
+        if self._content is None:
+            self._open()
+
+    def _open(self) -> Content:
+        content = open_content(self.state.path)
+        try:
+            status = content.stat()
+            probe = content.pread(HEAD_BYTES, 0)
+            if (status.st_dev, status.st_ino) != self.key or not is_regular(status) or not self.begins_like(probe):
+                raise Replaced(self.state.path)
+        except BaseException:
+            content.close()
+            raise
+        self._content = content
+        self._learn_head(probe)
+        return content
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one."""
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+    def stat(self) -> os.stat_result:
+        """Give the state of the open file, or of what lies at its path."""
+        return self._content.stat() if self._content else os.stat(self.state.path)
+
+    def is_idle(self) -> bool:
+        """Tell whether the end was reached and nothing was written since."""
+        return not self.more and self.idle is not None and stamp(self.stat()) == self.idle
+
+    def quiet_for(self, now: float, wall: float) -> float:
+        """Give the seconds since it was last written to or renamed, or since its end was reached."""
+        status = self.stat()
+        return max(now - self.idle_since, wall - max(status.st_mtime, status.st_ctime))
+
+    def has_name(self) -> bool:
+        """Tell whether it could be opened again."""
+        return self._content is None or self._content.stat().st_nlink > 0
+
+    def forget_end(self) -> None:
+        """Take nothing for granted: at the next turn it is read as if anew."""
+        self.more = False
+        self.idle = None
+
+    def has_more(self, status: Stamp) -> bool:
+        """Tell of a finished file whether there is something to read in it after all."""
+        if self.compressed:
+            return self.error is not None and status != self.seen
+        return status[0] > self.state.offset
+
+    def found(self, path: str, key: Key, status: Stamp) -> None:
+        """Take note of where it is now; it is not finished if it has grown."""
+        self.state.path = path
+        self.state.device, self.state.inode = key
+        if self.finished and self.has_more(status):
+            self.finished = False
+            self.forget_end()
+        self.seen = status
+
+    def is_intact(self) -> bool:
+        """Tell whether the open file still has the bytes that were read."""
+        try:
+            self._check(self.stat().st_size)
+        except Truncated:
+            return False
+        except OSError:  # a disk that cannot read says nothing about the bytes
+            return True
+        return True
+
+    def read(self, now: float, *, block_bytes: int, max_line_bytes: int, ended: bool = False) -> Block | None:
+        """Give the next lines and move on; None if there is no whole line yet.
+
+        The file must be open. Raises `Truncated`, and OSError.
+        """
+        content, state = self._content, self.state
+        assert content is not None
+        if self.more:
+            before = None
+            self._check(state.offset)
+        else:
+            before = stamp(content.stat())
+            self._check(before[0])
+            if content.error and self.idle not in (None, before):  # it was incomplete, and has changed
+                self.close()
+                content = self._open()
+        block = next_block(
+            content, state.offset, state.part, block_bytes=block_bytes, max_line_bytes=max_line_bytes, ended=ended
+        )
+        self.error = content.error
+        if block is None:
+            self.more = False
+            if before is not None and before != self.idle:
+                self.idle, self.idle_since = before, now
+            return None
+        state.offset = block.end
+        state.part = 0 if block.last else block.part
+        self.more = block.more
+        self.idle = None
+        return block
+
+    def skip_to_end(self, max_line_bytes: int) -> None:
+        """Move to the end of the last whole line, but not back over more than `max_line_bytes`."""
+        assert self._content is not None
+        end = self._content.stat().st_size
+        start = max(0, end - max_line_bytes)
+        self.state.offset = start + self._content.pread(end - start, start).rfind(b"\n") + 1
+
+    def _check(self, size: int) -> None:
+        """Raise `Truncated` if a plain file is not what was read; its head may have grown."""
+        content = self._content
+        if content is None or content.compressed:
+            return
+        if size < self.state.offset:
+            raise Truncated(self.state.path)
+        probe = content.pread(HEAD_BYTES, 0)
+        if not probe.startswith(self._head):
+            raise Truncated(self.state.path)
+        if len(probe) > len(self._head):
+            self._learn_head(probe)
+
+    def _learn_head(self, probe: bytes) -> None:
+        self._head = probe
+        self.state.head = hash_head(probe) if probe else ""
+        self.state.head_length = len(probe)

@@ -1,0 +1,176 @@
+"""The files of one log, in the order in which they were written."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from tailrace_plugins.tailing.file import File, FileState, Key, Replaced
+from tailrace_plugins.tailing.history import Matches, Sighting, match
+from tailrace_plugins.tailing.reading import Reading
+from tailrace_plugins.tailing.survey import View
+
+_KEPT_UNSEEN = 64
+
+
+class LogState(msgspec.Struct, forbid_unknown_fields=True):
+    """What the checkpoint keeps of a log."""
+
+    queue: list[FileState]  # unfinished, oldest first
+    done: list[FileState]  # finished, still there
+
+
+class Files:
+    """The known files of a log: finished ones for as long as they exist, unfinished ones until they are finished."""
+
+    def __init__(self, reading: Reading, state: LogState | None, *, first_start: bool) -> None:
+        self._reading = reading
+        self._first_start = first_start  # what is there now was there before us
+        self._all: list[File] = []  # oldest first
+        if state is not None:
+            self._all = [File(done, finished=True) for done in state.done]
+            self._all += [File(unfinished) for unfinished in state.queue]
+        self._live: File | None = None  # what lies at the live path
+        self._done: list[dict[str, Any]] | None = None
+        self.unreadable: dict[str, str] = {}  # rotated files that could not be opened, and why
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    @property
+    def unfinished(self) -> list[File]:
+        """The files from which more may come, oldest first."""
+        return [file for file in self._all if not file.finished]
+
+    @property
+    def keys(self) -> set[Key]:
+        """Device and inode of each file."""
+        return {file.key for file in self._all}
+
+    def is_live(self, file: File) -> bool:
+        """Tell whether this is what lies at the live path."""
+        return file is self._live
+
+    def position(self) -> dict[str, Any]:
+        """Give what the checkpoint keeps."""
+        if self._done is None:  # built only when it changes: it is long, and every batch carries it
+            self._done = [file.position() for file in self._all if file.finished]
+        return {"queue": [file.position() for file in self._all if not file.finished], "done": self._done}
+
+    def finish(self, file: File) -> None:
+        """Expect nothing more of a file."""
+        self._reading.descriptors.release(file)
+        file.finished = True
+        self._done = None
+
+    def has_late_lines(self) -> bool:
+        """Tell whether somebody wrote to a file that was finished."""
+        for file in self._all:
+            if file.finished:
+                try:
+                    status = os.stat(file.state.path)
+                except OSError:
+                    return True
+                if (status.st_dev, status.st_ino) != file.key or file.has_more((status.st_size, status.st_mtime_ns)):
+                    return True
+        return False
+
+    def arrange(self, view: View) -> bool:
+        """Bring the files in line with what was seen; tell whether there is anything new to record."""
+        before = [(file, file.finished) for file in self._all]
+        matches = match(self._all, view.sightings)
+        indexes = {sighting.key: index for index, sighting in enumerate(view.sightings)}
+        free = dict(indexes)
+        places: list[tuple[int, File]] = []
+        index = -1  # a file that is not seen any more stays behind its elder
+        self._live = model = None
+        for file in self._all:
+            sighting = matches.by_key.get(file) or matches.by_head.get(file)
+            if not self._stays(file, sighting, matches, view):
+                continue
+            if sighting is not None:
+                index = indexes[sighting.key]
+                del free[sighting.key]
+                if sighting is view.live:
+                    self._live = file
+                    model = file if file.state.path == sighting.path else None
+                file.found(sighting.path, sighting.key, sighting.stamp)
+            places.append((index, file))
+        paths = {sighting.path for sighting in view.sightings}
+        self.unreadable = {path: reason for path, reason in self.unreadable.items() if path in paths}
+        for place in free.values():
+            sighting = view.sightings[place]
+            new = self._new(sighting, live=sighting is view.live, model=model)
+            if new is not None:
+                places.append((place, new))
+        places.sort(key=lambda pair: pair[0])
+        self._all = [file for _, file in places]
+        self._done = None
+        self._first_start = False
+        if not view.complete:
+            self._forget_unseen({sighting.key for sighting in view.sightings})
+        return [(file, file.finished) for file in self._all] != before
+
+    def _forget_unseen(self, seen: set[Key]) -> None:
+        """Keep the number of finished files bounded where a directory never lets us see which of them exist."""
+        unseen = [file for file in self._all if file.finished and file.key not in seen]
+        for file in unseen[:-_KEPT_UNSEEN]:
+            self._all.remove(file)
+
+    def _stays(self, file: File, sighting: Sighting | None, matches: Matches, view: View) -> bool:
+        """Tell whether a file is still to be had, and report it if it is not."""
+        if file in matches.by_key:
+            return True
+        state, reports = file.state, self._reading.reports
+        if file.is_open:
+            if file.is_intact():
+                return True  # deleted or moved away, but its bytes are still ours to read
+            reports.truncated(state.path, state.offset)
+            self._reading.descriptors.release(file)
+            return sighting is not None  # in a copy that was made before
+        if sighting is not None or not view.complete:
+            return True
+        was_read = file.idle is not None and file.idle[0] == state.offset
+        if not file.finished and state.head_length and not was_read:
+            if any(other.key == file.key and other.path == state.path for other in view.sightings):
+                reports.truncated(state.path, state.offset)
+            else:
+                reports.lost(state.path, state.offset)
+        return False
+
+    def _new(self, sighting: Sighting, *, live: bool, model: File | None) -> File | None:
+        """Make a file of what was never seen before; None if it is not to be read now.
+
+        While the live file stays the same, a rotated one that begins like it is the copy that `copytruncate`
+        makes. Its lines are read from the live file, or, if that is truncated before, from the copy then.
+        """
+        try:
+            if not live and model is not None and model.state.head_length and model.begins_like(sighting.probe()):
+                return None
+            file = File(sighting.new_state())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.unreadable[sighting.path] = error.strerror or str(error)
+            return None
+        self.unreadable.pop(sighting.path, None)
+        file.seen = sighting.stamp
+        if live:
+            self._live = file
+        reading = self._reading
+        if self._first_start and not live:
+            wanted = reading.backfill or reading.patterns.matches(sighting.path)
+            if reading.from_end or not wanted:
+                file.state.offset = 0 if sighting.compressed else sighting.stamp[0]
+                file.finished = True
+                return file
+        try:
+            # held from now on: what is deleted before its turn comes can still be read
+            reading.descriptors.use(file)
+            if self._first_start and reading.from_end:
+                file.skip_to_end(reading.max_line_bytes)
+        except (OSError, Replaced):
+            pass  # it was renamed or removed since it was seen; the next look finds it or its loss
+        return file

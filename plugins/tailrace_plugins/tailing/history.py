@@ -1,0 +1,153 @@
+"""What lies on disk of one log: the rotated files, and which of them are files that we know."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tailrace_plugins.tailing.content import is_regular, open_content
+from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Stamp, hash_head
+from tailrace_plugins.tailing.names import Rotation, compression_of, rotation
+
+
+class Sighting:
+    """A file as it was found under a name."""
+
+    def __init__(self, path: str, status: os.stat_result) -> None:
+        self.path = path
+        self.key: Key = (status.st_dev, status.st_ino)
+        self.stamp: Stamp = (status.st_size, status.st_mtime_ns)
+        self.compressed = bool(compression_of(path))
+        self._probe: bytes | None = None
+
+    def probe(self) -> bytes:
+        """Give the first bytes, uncompressed, at most `HEAD_BYTES`. Raises OSError."""
+        if self._probe is None:
+            content = open_content(self.path)
+            try:
+                self._probe = content.pread(HEAD_BYTES, 0)
+            finally:
+                content.close()
+        return self._probe
+
+    def new_state(self) -> FileState:
+        """Give the state of a file of which nothing was read. Raises OSError."""
+        probe = self.probe()
+        return FileState(self.path, *self.key, hash_head(probe) if probe else "", len(probe), 0)
+
+
+def directories(path: str) -> list[tuple[str, str]]:
+    """Give the directories, and the live name in each, where the rotated files of a log lie.
+
+    They lie beside the live path and, if that is a symbolic link, beside its target.
+    """
+    target = os.path.realpath(path)
+    return list(dict.fromkeys((os.path.split(path), os.path.split(target))))
+
+
+def change_times(path: str) -> tuple[int, ...]:
+    """Give the time, in nanoseconds, at which a name was last added or removed in each of these directories."""
+    times = []
+    for directory, _ in directories(path):
+        try:
+            times.append(os.stat(directory).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return tuple(times)
+
+
+def rotated_files(path: str) -> list[Sighting]:
+    """Find the rotated files of the log at `path`, the oldest first; of a file and its compressed copy, the file.
+
+    Raises OSError if a directory cannot be listed; one that does not exist is empty.
+    """
+    found: dict[tuple[str, str], tuple[Rotation, Sighting]] = {}
+    for directory, live in directories(path):
+        try:
+            names = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            rotated = rotation(name)
+            if rotated is None or rotated.live != live:
+                continue
+            place = (directory, rotated.plain)
+            if rotated.compression and place in found:
+                continue  # the compressed copy may still be growing
+            try:
+                status = os.stat(os.path.join(directory, name))
+            except FileNotFoundError:
+                continue
+            if is_regular(status):
+                found[place] = (rotated, Sighting(os.path.join(directory, name), status))
+    return _oldest_first(found.values())
+
+
+def _oldest_first(found: Iterable[tuple[Rotation, Sighting]]) -> list[Sighting]:
+    """Sort by name; names of different schemes, which cannot be compared, by the time of the last change."""
+    by_scheme: dict[str, list[tuple[Rotation, Sighting]]] = {}
+    for rotated, sighting in found:
+        by_scheme.setdefault(rotated.scheme, []).append((rotated, sighting))
+    lists = []
+    for pairs in by_scheme.values():
+        pairs.sort(key=lambda pair: pair[0].order)
+        lists.append([sighting for _, sighting in pairs])
+    merged = heapq.merge(*lists, key=lambda sighting: sighting.stamp[1])
+    return list({sighting.key: sighting for sighting in merged}.values())
+
+
+class Matches(NamedTuple):
+    """Which known file each sighting is."""
+
+    by_key: dict[File, Sighting]
+    by_head: dict[File, Sighting]  # compressed or copied since; or all of them, if the device has a new number
+
+
+def match(files: Sequence[File], sightings: Sequence[Sighting]) -> Matches:
+    """Recognise `files` among `sightings`; one sighting is at most one file. Both are given oldest first."""
+    free = {sighting.key: sighting for sighting in sightings}
+    matches = Matches({}, {})
+    for file in files:
+        sighting = free.get(file.key)
+        if sighting is not None and _is_same(file, sighting):
+            matches.by_key[file] = free.pop(sighting.key)
+    for file in files:
+        if file not in matches.by_key and file.state.head_length:
+            sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting)), None)
+            if sighting is not None:
+                matches.by_head[file] = free.pop(sighting.key)
+    return matches
+
+
+def _is_same(file: File, sighting: Sighting) -> bool:
+    """Tell whether a file of the same device and inode is the same file, and neither truncated nor another one."""
+    if sighting.stamp == file.seen:
+        return True
+    try:
+        return _holds(file, sighting)
+    except OSError:  # it cannot be read now, so there is nothing that would speak against it
+        return True
+
+
+def _lives_on(file: File, sighting: Sighting) -> bool:
+    """Tell whether a file that is not to be found goes on in another one: compressed, copied, moved.
+
+    One that is neither finished nor open is looked for generously, for the alternative is loss. The others are
+    only recognised in order not to be read twice, and there a mistake would be loss.
+    """
+    try:
+        if not _holds(file, sighting):
+            return False
+        certain = sighting.compressed or sighting.key[1] == file.state.inode or sighting.path == file.state.path
+        if file.finished:
+            return certain and file.state.head_length in (HEAD_BYTES, len(sighting.probe()))
+        return certain or not (file.is_open and file.is_intact())
+    except OSError:
+        return False
+
+
+def _holds(file: File, sighting: Sighting) -> bool:
+    long_enough = sighting.compressed or sighting.stamp[0] >= file.state.offset
+    return long_enough and file.begins_like(sighting.probe())

@@ -1,0 +1,243 @@
+"""One log: a live file and those that rotation made of it, read as one sequence of lines.
+
+The rules:
+
+1. The live path is looked at by name; the live file is whatever is there now. Nothing depends on an event.
+2. A line is given only when all older files were found to be at their end *after* its own file had been seen.
+3. An older file stays under watch until it has been quiet for `rotate_wait` seconds, for its writer may not have
+   noticed yet; lines that come late are given late. Then, and only then, what follows its last newline is a line.
+4. A file that was read stays known for as long as it exists, so that a new name never makes it new.
+5. Files that are waiting to be read are held open, so that deleting them takes nothing from us.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tailrace import Batch
+from tailrace_plugins.tailing.file import File, Key, Replaced, Truncated
+from tailrace_plugins.tailing.files import Files, LogState
+from tailrace_plugins.tailing.history import change_times
+from tailrace_plugins.tailing.lines import Block
+from tailrace_plugins.tailing.reading import Reading
+from tailrace_plugins.tailing.survey import Trouble, survey
+
+DELETED_WAIT = 60.0
+"""So many seconds a file that was deleted and has no successor must be quiet before it is let go of."""
+
+MISSING_WAIT = 1.0
+"""So many seconds a file that was there may be missing before it is said: between rename and create it is."""
+
+_TURNS = 5  # how often a path that changes while it is read is looked at again in one turn
+_TICK = 2.0  # seconds; two changes that lie closer together may bear the same time, on any file system
+
+
+class Log:
+    """A log that is followed."""
+
+    def __init__(self, path: str, reading: Reading, state: LogState | None, *, named: bool, first_start: bool) -> None:
+        self.path = path
+        self.named = named  # by the user, not found by a glob
+        self.changed = True  # there is something to record that no batch has carried yet
+        self.trouble: Trouble | None = None
+        self._reading = reading
+        self._files = Files(reading, state, first_start=first_start)
+        self._stale = True  # what is known of the files on disk is not true any more
+        self._live_key: Key | None = None
+        self._times: tuple[int, ...] = ()
+        self._looked = float("-inf")
+        self._surveyed = float("-inf")
+        self._surveyed_at = 0.0  # by the clock on the wall
+        self._was_seen = bool(self._files)
+        self._missing_since: float | None = None
+        self._said: Trouble | None = None
+        self._told: dict[str, str] = {}
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether nothing is left of it."""
+        return not self._files and self.trouble is not None and self.trouble.kind == "missing"
+
+    def position(self) -> dict[str, Any]:
+        """Give what the checkpoint keeps."""
+        return self._files.position()
+
+    def lag(self) -> int:
+        """Give the number of bytes that wait in plain files; of compressed ones nobody knows before."""
+        waiting = 0
+        for file in self._files.unfinished:
+            try:
+                if not file.compressed:
+                    waiting += max(0, file.stat().st_size - file.state.offset)
+            except OSError:
+                continue
+        return waiting
+
+    def incomplete(self) -> list[str]:
+        """Say what could not be read."""
+        sentences = [f"{path}: cannot be read: {reason}" for path, reason in self._files.unreadable.items()]
+        if self.trouble is not None and not (self.trouble.kind == "missing" and (self._was_seen or not self.named)):
+            sentences.append(f"{self.path}: {self.trouble.kind}: {self.trouble.reason}")
+        return sentences
+
+    # Reading
+
+    def read(self, *, thorough: bool = False) -> Batch | None:
+        """Give the next lines, or None. `thorough`: look, however short ago the last look was."""
+        now = self._reading.clock.monotonic()
+        if thorough or now - self._looked >= self._reading.poll_interval:
+            self._look(now, thorough)
+        elif not any(file.more for file in self._files.unfinished):
+            return None
+        for _ in range(_TURNS):
+            batch = self._read_files(now)
+            if batch is not None or not self._stale:
+                break
+            self._survey(now)
+        self._tell_unreadable()
+        return batch
+
+    def _tell_unreadable(self) -> None:
+        unreadable = self._files.unreadable
+        if unreadable != self._told:
+            for path in unreadable.keys() - self._told.keys():
+                self._reading.reports.unreadable(path, unreadable[path])
+            self._told = dict(unreadable)
+
+    def _read_files(self, now: float) -> Batch | None:
+        files = self._files.unfinished
+        for file in files:
+            block = self._take(file, now)
+            if block is None and not self._stale and self._is_over(file, now, is_last=file is files[-1]):
+                end = file.idle
+                block = self._take(file, now, ended=True)
+                if block is None and file.idle == end:
+                    self._finish(file)
+            if block is not None:
+                return self._batch(file, block)
+            if self._stale:
+                return None
+        return None
+
+    def _take(self, file: File, now: float, *, ended: bool = False) -> Block | None:
+        """Read on in one file; None if there is nothing, or if it is not what or where it was: then we are stale."""
+        reading = self._reading
+        try:
+            if not ended and file.is_idle():
+                return None
+            reading.descriptors.use(file)
+            block: Block | None = Block([], 0, 0)
+            while block is not None and not block.lines:
+                block = file.read(
+                    now, block_bytes=reading.block_bytes, max_line_bytes=reading.max_line_bytes, ended=ended
+                )
+                if block is not None and block.nuls:
+                    reading.reports.nuls(file.state.path, block.offset - block.nuls, block.nuls)
+                    self.changed = True
+        except (FileNotFoundError, NotADirectoryError, Replaced, Truncated):
+            file.more = False
+            self._stale = True
+            return None
+        except OSError as error:
+            file.forget_end()
+            reading.descriptors.release(file)
+            reason = error.strerror or str(error)
+            if self._files.is_live(file):
+                self._judge(Trouble("unreadable", reason), now)
+            else:
+                self._files.unreadable[file.state.path] = reason
+            return None
+        self._files.unreadable.pop(file.state.path, None)
+        return block
+
+    def _batch(self, file: File, block: Block) -> Batch:
+        batch = Batch(
+            block.lines,
+            tag=self._reading.tag,
+            position={self.path: self._files.position()},
+            origin=file.origin,
+            offset=block.offset,
+        )
+        self.changed = False
+        if block.part:
+            limit = self._reading.max_line_bytes
+            if block.part == 1:
+                self._reading.reports.long_line(file.state.path, block.offset, limit)
+            last = ", the last" if block.last else ""
+            batch.reject(0, f"line longer than {limit} bytes (part {block.part}{last}, at offset {block.offset})")
+        return batch
+
+    def _is_over(self, file: File, now: float, *, is_last: bool) -> bool:
+        """Tell whether nothing will be appended any more to a file that was read to its end."""
+        if file.idle is None:
+            return False
+        if file.compressed and file.error is None:
+            return True
+        quiet = file.quiet_for(now, self._reading.clock.time())
+        if file.compressed or not is_last:
+            return quiet >= self._reading.rotate_wait
+        return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
+
+    def _finish(self, file: File) -> None:
+        if file.error is not None:
+            self._reading.reports.damaged(file.state.path, file.state.offset, file.error)
+        self._files.finish(file)
+        self.changed = True
+
+    # Looking
+
+    def _look(self, now: float, thorough: bool) -> None:
+        """Find out whether the live file is still the one we know, and survey the log if it is not."""
+        self._looked = now
+        key: Key | None = None
+        try:
+            status = os.stat(self.path)
+            key = status.st_dev, status.st_ino
+        except OSError:
+            pass  # the survey says why
+        if self._stale or key != self._live_key:
+            self._survey(now)
+        elif thorough or now - self._surveyed >= self._reading.scan_interval:
+            self._surveyed = now
+            if self._has_changed():
+                self._survey(now)
+
+    def _has_changed(self) -> bool:
+        """Tell whether names came or went, or somebody wrote to a file that was finished."""
+        if self.trouble is not None or self._files.unreadable:
+            return True
+        if change_times(self.path) != self._times or self._surveyed_at - max(self._times) / 1e9 < _TICK:
+            return True
+        return self._files.has_late_lines()
+
+    def _survey(self, now: float) -> None:
+        self._surveyed = now
+        self._surveyed_at = self._reading.clock.time()
+        self._times = change_times(self.path)
+        self._stale = False
+        patterns = self._reading.patterns
+        view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.keys)
+        self._live_key = view.live_key
+        if self._files.arrange(view):
+            self.changed = True
+        self._judge(view.trouble, now)
+
+    def _judge(self, trouble: Trouble | None, now: float) -> None:
+        """Report a change for the worse or the better, once."""
+        self.trouble = trouble
+        if trouble is None:
+            self._was_seen = True
+        if trouble is None or trouble.kind != "missing":
+            self._missing_since = None
+        else:
+            if self._missing_since is None:
+                self._missing_since = now
+            if not self.named or (self._was_seen and now - self._missing_since < MISSING_WAIT):
+                return
+        if trouble != self._said:
+            self._said = trouble
+            if trouble is None:
+                self._reading.reports.recovered(self.path)
+            else:
+                self._reading.reports.trouble(self.path, trouble.kind, trouble.reason)

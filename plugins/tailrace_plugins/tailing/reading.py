@@ -1,0 +1,28 @@
+"""How logs are read: the options, and what all logs of a source share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tailrace import Clock
+from tailrace_plugins.tailing.descriptors import Descriptors
+from tailrace_plugins.tailing.patterns import Patterns
+from tailrace_plugins.tailing.reports import Reports
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The options of the source `tail`, its clock, descriptors and reports."""
+
+    patterns: Patterns
+    tag: str
+    from_end: bool
+    backfill: bool
+    block_bytes: int
+    max_line_bytes: int
+    poll_interval: float
+    scan_interval: float
+    rotate_wait: float
+    clock: Clock
+    descriptors: Descriptors
+    reports: Reports

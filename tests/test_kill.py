@@ -1,0 +1,126 @@
+"""The real process, killed with SIGKILL at random moments while another one writes and rotates the log."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from log_writer import event
+
+from tailrace.checkpoint import Checkpoint
+from tailrace.context import Context
+
+KILLS = 50
+CONFIG = Path(__file__).parents[1] / "configs" / "audit-by-namespace.yaml"
+WRITER = Path(__file__).with_name("log_writer.py")
+
+
+class Machine:
+    """A log that is written, an output directory, and the collector's process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = directory / "log" / "audit.log"
+        self.log.parent.mkdir()
+        self.out = directory / "out"
+        self.state = directory / "state"
+        self.environment = os.environ | {
+            "AUDIT_LOG": str(self.log),
+            "OUT_DIR": str(self.out),
+            "STATE_DIR": str(self.state),
+        }
+        self.stop = directory / "stop"
+        self.writer = subprocess.Popen(
+            [sys.executable, str(WRITER), str(self.log), str(self.stop), str(2 << 20), "2000000"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def collector(self, *options: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tailrace", "run", *options, str(CONFIG)],
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def look(self) -> tuple[int, int]:
+        """Check every output file; give how many there are, and how many end in a member cut by the kill.
+
+        What the checkpoint covers must be valid; at most one member, the one in flight, may be torn behind it.
+        """
+        state = Checkpoint(Context(pipeline="audit-by-namespace", state_dir=self.state / "audit-by-namespace")).load()
+        recorded = {path: length for sink in state.sinks.values() for path, length in sink.items()} if state else {}
+        paths = list(self.out.glob("*.gz"))
+        torn = 0
+        for path in paths:
+            data = path.read_bytes()
+            gzip.decompress(data[: recorded[str(path)]])
+            torn += whole_members(data) != len(data)
+        return len(paths), torn
+
+    def close(self) -> tuple[int, int]:
+        """Let the writer end; give the numbers of events and rotations."""
+        self.stop.touch()
+        output, _ = self.writer.communicate(timeout=30)
+        events, rotations = output.split()
+        return int(events), int(rotations)
+
+
+def whole_members(data: bytes) -> int:
+    """Give the length of the whole gzip members at the start of `data`."""
+    length = 0
+    while length < len(data):
+        member = zlib.decompressobj(wbits=31)
+        member.decompress(data[length:])
+        if not member.eof:
+            break
+        length = len(data) - len(member.unused_data)
+    return length
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.writer.kill()
+    made.writer.wait()
+    if made.writer.stdout:
+        made.writer.stdout.close()
+
+
+def test_fifty_kills_under_full_load_lose_nothing_and_repeat_nothing(machine: Machine) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    timer = threading.Event()
+    looks = torn = 0
+    for _ in range(KILLS):
+        process = machine.collector()
+        timer.wait(rng.uniform(0.05, 1.2))  # the random moment itself, not a wait for something
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        files, cut = machine.look()
+        looks += files
+        torn += cut
+    events, rotations = machine.close()
+    assert machine.collector("--once").wait(timeout=120) == 0
+    print(f"{events} events, {rotations} rotations, {looks} files looked at, {torn} of them with a member in flight")
+    expected: dict[str, list[bytes]] = {}
+    for number in range(events):
+        namespace, line = event(number)
+        expected.setdefault(f"audit-{namespace}.2026112305", []).append(line)
+    found: dict[str, list[bytes]] = {}
+    for path in sorted(machine.out.glob("*.gz")):
+        name = path.name.split(".")[0] + ".2026112305"
+        found.setdefault(name, []).extend(gzip.decompress(path.read_bytes()).splitlines())
+    assert found == expected
+    assert rotations > 5
+    assert machine.look()[1] == 0

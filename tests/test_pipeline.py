@@ -1,0 +1,399 @@
+"""The loop: order, commits, recovery, and what each kind of failure does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.batch import Batch, Position, Record
+from tailrace.checkpoint import Checkpoint
+from tailrace.context import Clock, Context
+from tailrace.deadletter import FILE as DEAD_LETTER_FILE
+from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.stage import BadEvent, Damaged, Filter, Payload, RecordFilter, Retry, Sink, Source
+from tailrace.testing import ListSink, ListSource
+
+LINES = [b'{"n":%d,"verb":"%s"}' % (n, [b"get", b"list", b"watch"][n % 3]) for n in range(20)]
+
+
+class HandClock(Clock):
+    """A clock that moves by `step` at each look."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.now = 1000.0
+        self.step = step
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000.0
+
+
+class VerbTag(Filter, kw_only=True):
+    def reads(self) -> Iterable[str]:
+        return ["verb"]
+
+    def apply(self, batch: Batch) -> None:
+        batch.tags = [f"audit.{verb}" for verb in batch["verb"]]
+
+
+class DropEven(Filter, kw_only=True):
+    def reads(self) -> Iterable[str]:
+        return ["n"]
+
+    def apply(self, batch: Batch) -> None:
+        batch.keep([n % 2 == 1 for n in batch["n"]])
+
+
+class Mark(RecordFilter, kw_only=True):
+    refuse: int = -1
+
+    def process(self, record: Record) -> Record | None:
+        if record["n"] == self.refuse:
+            raise BadEvent("refused")
+        record["marked"] = True
+        return record
+
+
+class Buggy(Filter, kw_only=True):
+    def apply(self, batch: Batch) -> None:
+        raise KeyError("bug")
+
+
+class FailingSink(ListSink, kw_only=True):
+    """Fails its first `failures` flushes after having written, as a disk may."""
+
+    failures: int = 1
+    error: type[Exception] = Retry
+
+    def flush(self) -> Position:
+        position = super().flush()
+        if self.failures:
+            self.failures -= 1
+            raise self.error("the disk is on fire")
+        return position
+
+
+def pipeline(
+    directory: Path,
+    lines: list[bytes] = LINES,
+    filters: Iterable[Filter] = (),
+    clock: Clock | None = None,
+    commit_bytes: int = 60,
+    **sinks: Sink,
+) -> Pipeline:
+    context = Context(pipeline="test", state_dir=directory / "state", clock=clock or Clock())
+    return Pipeline(context, ListSource(lines=lines), list(filters), sinks, commit_bytes=commit_bytes)
+
+
+def run(made: Pipeline) -> Pipeline:
+    made.run(threading.Event(), once=True)
+    return made
+
+
+def dead_letters(directory: Path) -> list[dict[str, Any]]:
+    text = (directory / "state" / DEAD_LETTER_FILE).read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_events_arrive_once_in_order_and_untouched(tmp_path: Path) -> None:
+    sink = ListSink()
+    counts = run(pipeline(tmp_path, out=sink)).counts
+    assert sink.written == LINES
+    assert (counts.events_in, counts.events_out, counts.dropped, counts.rejected) == (20, 20, 0, 0)
+    assert counts.bytes_in == sum(map(len, LINES)) + 20
+    assert sink.published == 20
+
+
+def test_a_second_run_goes_on_where_the_first_one_ended(tmp_path: Path) -> None:
+    first, second = ListSink(), ListSink()
+    run(pipeline(tmp_path, LINES[:7], out=first))
+    second.written = list(first.written)
+    run(pipeline(tmp_path, out=second))
+    assert second.written == LINES
+
+
+def test_a_bad_line_costs_only_itself_and_is_kept_with_its_place(tmp_path: Path) -> None:
+    lines = [*LINES[:4], b'{"n":', b"\xff\x00", *LINES[4:]]
+    sink = ListSink()
+    made = run(pipeline(tmp_path, lines, [VerbTag()], out=sink))
+    assert sink.written == LINES
+    assert made.counts.rejected == 2
+    first, second = dead_letters(tmp_path)
+    assert first["event"] == '{"n":'
+    assert first["origin"] == {"path": "memory"}
+    assert first["offset"] == sum(len(line) + 1 for line in LINES[:4])
+    assert "not JSON" in first["reason"]
+    assert second["event_base64"] == "/wA="
+
+
+def test_an_event_that_a_filter_refuses_goes_to_the_dead_letter_as_it_was_read(tmp_path: Path) -> None:
+    sink = ListSink()
+    run(pipeline(tmp_path, filters=[Mark(refuse=3)], out=sink))
+    assert len(sink.written) == 19
+    assert json.loads(sink.written[0]) == {"n": 0, "verb": "get", "marked": True}
+    assert [(each["event"], each["reason"]) for each in dead_letters(tmp_path)] == [(LINES[3].decode(), "refused")]
+
+
+def test_what_a_filter_drops_is_counted(tmp_path: Path) -> None:
+    sink = ListSink()
+    counts = run(pipeline(tmp_path, filters=[DropEven(), VerbTag()], out=sink)).counts
+    assert sink.written == LINES[1::2]
+    assert (counts.dropped, counts.events_out) == (10, 10)
+
+
+def test_dropping_everything_still_moves_the_position(tmp_path: Path) -> None:
+    class DropAll(Filter, kw_only=True):
+        def apply(self, batch: Batch) -> None:
+            batch.keep([False] * len(batch))
+
+    sink = ListSink()
+    made = run(pipeline(tmp_path, filters=[DropAll(), VerbTag()], out=sink))
+    assert sink.written == []
+    state = Checkpoint(made.context).load()
+    assert state is not None
+    assert state.source == {"next": 20}
+
+
+def test_match_sends_only_matching_events_through_a_filter_and_keeps_the_order(tmp_path: Path) -> None:
+    sink = ListSink()
+    run(pipeline(tmp_path, filters=[VerbTag(), Mark(match="audit.list"), DropEven(match="nothing")], out=sink))
+    records = [json.loads(line) for line in sink.written]
+    assert [record["n"] for record in records] == list(range(20))
+    assert [record["n"] for record in records if "marked" in record] == list(range(1, 20, 3))
+    assert sink.written[0] == LINES[0]
+
+
+def test_match_on_a_sink_selects_by_tag(tmp_path: Path) -> None:
+    lists, rest = ListSink(match="audit.list"), ListSink(match="{audit.get,audit.watch}")
+    run(pipeline(tmp_path, filters=[VerbTag()], lists=lists, rest=rest))
+    assert lists.written == LINES[1::3]
+    assert sorted(lists.written + rest.written) == sorted(LINES)
+    assert set(lists.tags) == {"audit.list"}
+
+
+@pytest.mark.parametrize("error", [Retry, OSError])
+def test_a_failing_sink_is_recovered_from_without_loss_or_repetition(tmp_path: Path, error: type[Exception]) -> None:
+    sink, other = FailingSink(failures=2, error=error), ListSink()
+    stop = threading.Event()
+
+    class Stopper(ListSink, kw_only=True):
+        def commit(self, position: Position) -> None:
+            super().commit(position)
+            if position["length"] == len(LINES):
+                stop.set()
+
+    stopper = Stopper()
+    lines = [*LINES[:5], b"bad", *LINES[5:]]
+    made = pipeline(tmp_path, lines, [VerbTag()], bad=sink, good=other, stop=stopper)
+    made.run(stop)
+    assert sink.written == other.written == stopper.written == LINES
+    assert made.counts.recoveries == 2
+    assert len(dead_letters(tmp_path)) == 1
+
+
+def test_with_once_the_first_failure_is_final_and_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    made = pipeline(tmp_path, out=FailingSink())
+    with pytest.raises(PipelineFailed, match="the disk is on fire; nothing is lost: run it again"):
+        run(made)
+
+
+def test_an_operating_system_error_is_reported_with_its_path(tmp_path: Path) -> None:
+    class NoSpace(ListSink, kw_only=True):
+        def flush(self) -> Position:
+            raise OSError(28, "No space left on device", "/out/x.gz")
+
+    with pytest.raises(PipelineFailed, match=r"No space left on device: /out/x.gz"):
+        run(pipeline(tmp_path, out=NoSpace()))
+
+
+def test_a_bug_in_a_filter_stops_the_pipeline_uncommitted_and_names_the_filter(tmp_path: Path) -> None:
+    sink = ListSink()
+    made = pipeline(tmp_path, filters=[Buggy()], out=sink)
+    with pytest.raises(KeyError) as caught:
+        run(made)
+    assert caught.value.__notes__ == ["in filter Buggy, on <Batch of 3 events from {'path': 'memory'} at 0>"]
+    assert Checkpoint(made.context).load() is None
+    assert sink.written == []
+
+
+def test_damage_stops_the_pipeline(tmp_path: Path) -> None:
+    class Lost(ListSink, kw_only=True):
+        def open(self, position: Position | None) -> None:
+            raise Damaged("x.gz is gone")
+
+    with pytest.raises(PipelineFailed, match=r"x\.gz is gone"):
+        run(pipeline(tmp_path, out=Lost()))
+
+
+def test_the_source_may_give_up_only_what_the_generation_before_covers(tmp_path: Path) -> None:
+    given_up: list[tuple[int, int]] = []
+
+    class Watching(ListSource, kw_only=True):
+        def commit(self, position: Position) -> None:
+            state = Checkpoint(self.context).load()
+            assert state is not None
+            assert state.source is not None
+            given_up.append((position["next"], state.source["next"]))
+
+    context = Context(pipeline="test", state_dir=tmp_path)
+    made = Pipeline(context, Watching(lines=LINES, batch_size=5), [], {"out": ListSink()}, commit_bytes=1)
+    run(made)
+    assert given_up == [(5, 10), (10, 15), (15, 20)]
+
+
+def test_a_damaged_checkpoint_falls_back_one_generation_and_the_output_is_still_exact(tmp_path: Path) -> None:
+    sink = ListSink()
+    made = run(pipeline(tmp_path, LINES[:12], out=sink))
+    checkpoint = made.context.state_dir / "checkpoint.json"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-20])
+    again = ListSink()
+    again.written = list(sink.written)
+    run(pipeline(tmp_path, out=again))
+    assert again.written == LINES
+
+
+def test_a_batch_without_events_has_its_position_recorded_at_once(tmp_path: Path) -> None:
+    class Introduces(ListSource, kw_only=True):
+        def open(self, position: Position | None) -> None:
+            super().open(position)
+            self.first = position is None
+
+        def read(self, timeout: float) -> Batch | None:
+            if self.first:
+                self.first = False
+                return Batch([], position={"next": 0})
+            raise Retry("it dies before its first event")
+
+    context = Context(pipeline="test", state_dir=tmp_path)
+    made = Pipeline(context, Introduces(lines=LINES), [], {"out": ListSink()})
+    with pytest.raises(PipelineFailed):
+        run(made)
+    state = Checkpoint(context).load()
+    assert state is not None
+    assert state.source == {"next": 0}
+
+
+class Endless(Source, kw_only=True):
+    """Gives one event, then nothing, and moves the clock as if it had waited."""
+
+    def open(self, position: Position | None) -> None:
+        self.asked: list[float] = []
+        self.gave = 0
+
+    def read(self, timeout: float) -> Batch | None:
+        self.asked.append(timeout)
+        clock = self.context.clock
+        assert isinstance(clock, HandClock)
+        if self.gave < 1:
+            self.gave += 1
+            return Batch([b"{}"], position={"next": self.gave})
+        clock.now += timeout
+        return None
+
+
+class StopAtCommit(Sink, kw_only=True):
+    """Sets the event `stop` when told to publish."""
+
+    def __post_init__(self) -> None:
+        self.stop = threading.Event()
+        self.committed_at = 0.0
+
+    def open(self, position: Position | None) -> None:
+        pass
+
+    def encode(self, batch: Batch) -> Payload:
+        return None
+
+    def write(self, payload: Payload) -> None:
+        pass
+
+    def flush(self) -> Position:
+        return {}
+
+    def commit(self, position: Position) -> None:
+        self.committed_at = self.context.clock.monotonic()
+        self.stop.set()
+
+
+def test_a_quiet_source_is_committed_quickly(tmp_path: Path) -> None:
+    sink, clock = StopAtCommit(), HandClock()
+    source = Endless()
+    context = Context(pipeline="test", state_dir=tmp_path, clock=clock)
+    Pipeline(context, source, [], {"out": sink}).run(sink.stop)
+    assert sink.committed_at - 1000.0 < 0.2
+
+
+class Busy(Endless, kw_only=True):
+    """Always has another event, 10 ms after the one before."""
+
+    def read(self, timeout: float) -> Batch | None:
+        clock = self.context.clock
+        assert isinstance(clock, HandClock)
+        clock.now += 0.01
+        self.gave += 1
+        return Batch([b"{}"], position={"next": self.gave})
+
+
+def test_a_busy_source_is_committed_each_interval(tmp_path: Path) -> None:
+    sink, clock = StopAtCommit(), HandClock()
+    source = Busy()
+    context = Context(pipeline="test", state_dir=tmp_path, clock=clock)
+    made = Pipeline(context, source, [], {"out": sink}, commit_interval=0.5)
+    made.run(sink.stop)
+    assert source.gave == pytest.approx(51, abs=2)
+    assert made.counts.commits == 1
+
+
+def test_an_idle_pipeline_waits_and_writes_nothing(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    class Silent(Endless, kw_only=True):
+        def read(self, timeout: float) -> Batch | None:
+            self.asked.append(timeout)
+            if len(self.asked) == 5:
+                stop.set()
+            return None
+
+    source = Silent()
+    context = Context(pipeline="test", state_dir=tmp_path)
+    Pipeline(context, source, [], {"out": ListSink()}).run(stop)
+    assert all(timeout > 0.1 for timeout in source.asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stop_commits_what_was_read(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    class StopAfterSeven(ListSource, kw_only=True):
+        def read(self, timeout: float) -> Batch | None:
+            batch = super().read(timeout)
+            if self._next >= 7:
+                stop.set()
+            return batch
+
+    sink = ListSink()
+    context = Context(pipeline="test", state_dir=tmp_path)
+    Pipeline(context, StopAfterSeven(lines=LINES, batch_size=7), [], {"out": sink}).run(stop)
+    assert sink.written == LINES[:7]
+    assert sink.published == 7
+
+
+def test_stop_ends_the_wait_before_a_recovery(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    class Broken(ListSink, kw_only=True):
+        def flush(self) -> Position:
+            stop.set()
+            raise Retry
+
+    made = pipeline(tmp_path, out=Broken())
+    made.run(stop)
+    assert made.counts.recoveries == 1

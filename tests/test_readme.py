@@ -1,0 +1,92 @@
+"""Every command and code block of the README works as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tailrace.registry import Registry
+from tailrace.stage import Filter
+from tailrace.testing import apply, check_filter
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EVENTS = [
+    b'{"verb":"get","userAgent":"kubectl/v1.32"}',
+    b'{"verb":"delete","userAgent":"helm"}',
+    b'{"verb":"create"}',
+]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    assert commands[0] == "make demo"
+    script = "set -e\n" + "\n".join(commands[1:])
+    script = script.replace(" /tmp/", f" {tmp_path}/").replace("=/tmp/", f"={tmp_path}/")
+    script = script.replace(".venv/bin/tailrace", f"{sys.executable} -m tailrace")
+    result = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "audit-by-namespace" in result.stdout
+    assert list((tmp_path / "audit").glob("audit-default.*.log.gz"))
+
+
+def test_make_demo_ends_well() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.demo"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "PASS" in result.stdout
+
+
+def test_the_config_in_the_readme_is_the_one_in_configs() -> None:
+    (shown,) = blocks("yaml")
+    config = (ROOT / "configs" / "audit-by-namespace.yaml").read_text()
+    without_comments = "\n".join(line for line in config.splitlines() if not line.lstrip().startswith("#"))
+    assert shown.strip() == without_comments.strip()
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Registry:
+    for number, code in enumerate(blocks("python")):
+        (tmp_path / f"stage{number}.py").write_text(code)
+    registry = Registry()
+    registry.add_folder(tmp_path)
+    return registry
+
+
+def test_the_stages_of_the_readme_work(stages: Registry) -> None:
+    mask = stages.get("filter", "mask_agents")()
+    writes = stages.get("filter", "only_writes")()
+    assert isinstance(mask, Filter)
+    assert isinstance(writes, Filter)
+    assert apply(mask, EVENTS).lines == [
+        b'{"verb":"get","userAgent":"***"}',
+        b'{"verb":"delete","userAgent":"***"}',
+        b'{"verb":"create"}',
+    ]
+    assert apply(writes, EVENTS).lines == EVENTS[1:]
+    for stage in (mask, writes):
+        check_filter(stage, EVENTS)
+
+
+def test_the_files_and_tests_that_the_readme_names_are_there() -> None:
+    for name in re.findall(r"\]\(([^):#]+)\)", README):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`(test_[a-z_]+\*?\.py)`", README + (ROOT / "ARCHITECTURE.md").read_text()):
+        assert list((ROOT / "tests").glob(name)), name
+
+
+def test_the_commands_in_the_table_are_those_of_the_program() -> None:
+    environment = os.environ | {"COLUMNS": "120"}
+    for words in re.findall(r"^\| `tailrace ([a-z ]+)", README, re.MULTILINE):
+        command = [sys.executable, "-m", "tailrace", *words.split(), "--help"]
+        assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0, words
