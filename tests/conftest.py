@@ -1,8 +1,9 @@
-"""Makes `benchmarks` importable: its workload generator is tested too."""
+"""Settings of the test run."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+# the machine may be busy with other tests; how long an example takes says nothing
+settings.register_profile("tailrace", deadline=None)
+settings.load_profile("tailrace")

@@ -241,7 +241,7 @@ class Run:
         return number
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     data=st.data(),
     events=st.lists(st.tuples(GOOD_LINES, st.just(False)) | st.tuples(POISON_LINES, st.just(True)), max_size=5),

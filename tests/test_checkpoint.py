@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.checkpoint import Checkpoint, State, decode, encode, merge, pipelines
@@ -49,7 +49,6 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert decode(checkpoint(tmp_path).previous.read_bytes()) == state(2)
 
 
-@settings(deadline=None)
 @given(st.none() | POSITIONS, st.dictionaries(st.text(max_size=4), POSITIONS, max_size=2))
 def test_every_state_survives_encoding(source: dict[str, Any] | None, sinks: dict[str, dict[str, Any]]) -> None:
     made = State(generation=3, source=source, sinks=sinks)
@@ -89,7 +88,6 @@ def test_every_flipped_bit_is_noticed() -> None:
                 decode(bytes(flipped))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_garbage_is_never_a_state(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|format|checksum"):

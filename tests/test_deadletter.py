@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.batch import Reject
@@ -78,7 +78,6 @@ def test_each_event_is_written_once(tmp_path: Path) -> None:
     assert [letter["event"] for letter in letters(tmp_path)] == ["1", "2", "3"]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=30), st.text(st.characters(), max_size=5), st.text(st.characters(), max_size=5))
 def test_every_event_can_be_restored_byte_for_byte(line: bytes, reason: str, name: str) -> None:
     letter = json.loads(envelope(reject(line, reason, tag=name, origin={"path": name}), "now"))

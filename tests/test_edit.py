@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.edit import EditError, delete_field, encode_value, set_field, splice
@@ -26,7 +26,6 @@ def dumps(record: Any) -> bytes:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-@settings(deadline=None)
 @given(RECORDS, VALUES, ENDINGS)
 def test_splice_appends_and_changes_no_byte_of_the_line(record: dict[str, Any], value: Any, ending: bytes) -> None:
     line = dumps(record)
@@ -37,7 +36,6 @@ def test_splice_appends_and_changes_no_byte_of_the_line(record: dict[str, Any], 
     assert delete_field(spliced, ("new",)) == line + ending
 
 
-@settings(deadline=None)
 @given(RECORDS, VALUES, ENDINGS)
 def test_deleting_a_key_that_was_set_gives_back_the_bytes(record: dict[str, Any], value: Any, ending: bytes) -> None:
     line = dumps(record) + ending
@@ -46,7 +44,6 @@ def test_deleting_a_key_that_was_set_gives_back_the_bytes(record: dict[str, Any]
     assert delete_field(edited, ("new",)) == line
 
 
-@settings(deadline=None)
 @given(RECORDS, RECORDS, VALUES)
 def test_deleting_a_nested_key_that_was_set_gives_back_the_bytes(
     record: dict[str, Any], inner: dict[str, Any], value: Any

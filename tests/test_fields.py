@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.fields import Projection, format_field, parse_field, tolerant_decode
@@ -63,7 +63,6 @@ def test_what_is_no_field_name_is_refused_with_the_column(text: str, column: int
         parse_field(text)
 
 
-@settings(deadline=None)
 @given(st.lists(KEYS, min_size=1, max_size=4).map(tuple))
 def test_formatted_path_reads_back_and_can_be_projected(path: tuple[str, ...]) -> None:
     name = format_field(path)
@@ -137,7 +136,6 @@ def look_up(line: bytes, field: str) -> tuple[Any, bool]:
     return value, True
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(st.sampled_from(FIELDS)),
     presence=st.lists(st.sampled_from(FIELDS)),
@@ -156,7 +154,6 @@ def test_projection_says_what_a_full_decode_says(values: list[str], presence: li
             assert projection.present(rows, field) == [look_up(line, field)[1] for line in lines]
 
 
-@settings(deadline=None)
 @given(values=st.lists(st.sampled_from(FIELDS)), presence=st.lists(st.sampled_from(FIELDS)))
 def test_a_line_that_needs_the_tolerant_decoder_gives_the_same_row(values: list[str], presence: list[str]) -> None:
     projection = Projection(values, presence)

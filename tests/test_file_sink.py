@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,20 @@ def test_time_and_tag_are_added_to_the_event_when_asked(tmp_path: Path) -> None:
     assert batch.encoded() == [line("a"), b'{"tag":"old"}'], "other sinks see the event as it was"
 
 
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ({"include_time_key": "at"}, b',"at":"' + HOUR_5.encode() + b'"}'),
+        ({"include_tag_key": "tag"}, b',"tag":"audit"}'),
+    ],
+)
+def test_time_or_tag_can_be_added_alone(tmp_path: Path, options: dict[str, Any], added: bytes) -> None:
+    life = Life(tmp_path, **options)
+    life.give([line()])
+    life.commit()
+    assert life.files() == {"audit-default.2026112305.log.gz": [line()[:-1] + added + b"\n"]}
+
+
 def test_a_slice_that_got_nothing_for_long_is_no_longer_watched_over(tmp_path: Path) -> None:
     class HandClock(Clock):
         now = 0.0
@@ -261,11 +276,20 @@ def test_an_output_directory_that_cannot_be_made_is_waited_for(tmp_path: Path) -
         Life(tmp_path)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_an_output_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir(mode=0o500)
-    with pytest.raises(Retry, match="is not writable"):
-        Life(tmp_path)
+def test_an_output_directory_that_cannot_be_written_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "out").mkdir(mode=0o555)
+        (directory / "out").chmod(0o555)
+        before = os.geteuid()
+        try:
+            if before == 0:  # root may write everywhere, so be somebody else for a moment
+                os.seteuid(65534)
+            with pytest.raises(Retry, match=f"output directory {directory}/out is not writable"):
+                Life(directory)
+        finally:
+            os.seteuid(before)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime
 import enum
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,3 +145,10 @@ def test_the_command_writes_the_reference_and_tells_whether_it_is_current(
     file.write_text("old")
     assert main(["--check", str(file)]) == 1
     assert f"run: python -m tailrace.reference {file}" in capsys.readouterr().err
+
+
+def test_the_reference_in_configs_is_current() -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "tailrace.reference", "--check", str(root / "configs" / "REFERENCE.md")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import timeslice
@@ -74,7 +74,6 @@ def test_a_slice_is_named_in_the_time_of_its_zone(zone: str, time: str, local: s
     assert rendered(TimeSlicer("Y", zone), time) == local
 
 
-@settings(deadline=None)
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)),
     st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe"]),

@@ -184,9 +184,7 @@ class Pipeline:
         return self.context.clock.monotonic() >= self._early_commit_at()
 
     def _is_due(self) -> bool:
-        if self._unit.since is None:
-            return False
-        age = self.context.clock.monotonic() - self._unit.since
+        age = self.context.clock.monotonic() - (self._unit.since or 0.0)
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
 
     def _process(self, batch: Batch) -> None:

@@ -140,7 +140,7 @@ class File(Sink, kw_only=True):
         self._last_append = dict.fromkeys(self._ledger.lengths, now)
         directory = os.path.dirname(os.path.abspath(self._template.literal_prefix + "_"))
         make_directories(self.context.disk, directory, self._ledger.directory_mode)
-        if not os.access(directory, os.W_OK | os.X_OK):
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             raise Retry(f"output directory {directory} is not writable")
 
     def close(self) -> None:

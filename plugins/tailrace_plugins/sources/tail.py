@@ -20,6 +20,8 @@ from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.reports import Reports
 from tailrace_plugins.tailing.wakeup import Wakeup
 
+_THOROUGH_SHARE = 20  # a look at all that may have changed is taken that many times as rarely as it takes long
+
 
 class Tail(Source, kw_only=True):
     """Follow log files through every kind of rotation.
@@ -60,7 +62,7 @@ class Tail(Source, kw_only=True):
     ] = 16_777_216
     block_bytes: Annotated[
         int, Meta(gt=0, description="So many bytes are read of a file at a time; more if a line is longer.")
-    ] = 262_144
+    ] = 524_288
     poll_interval: Annotated[
         float, Meta(gt=0, description="Seconds between two looks at the files, while there is nothing to read.")
     ] = 0.1
@@ -111,9 +113,11 @@ class Tail(Source, kw_only=True):
             descriptors=self._descriptors,
             reports=self.reports,
         )
+        self._logs = {}
         self._turn: deque[Log] = deque()  # whose turn it is next stands first
         self._gone: set[str] = set()  # keys that the checkpoint may forget
         self._scanned = self.context.clock.monotonic()
+        self._thorough_again = self._scanned
         if self.watch:
             self._wakeup = Wakeup(self._awake.set, self.context.log)
         patterns = self._reading.patterns
@@ -125,33 +129,33 @@ class Tail(Source, kw_only=True):
                 # without a position of its own, it is a path that the config did not name before
                 self._add(patterns.live_path(path), None, first_start=True)
         self._scan(first_start=position is None)
+        for log in self._turn:
+            log.look(self._scanned)  # now, so that what appears from now on is told from what was there
 
     def read(self, timeout: float) -> Batch | None:
         """Give the next lines of one file; the logs take turns."""
         clock = self.context.clock
         deadline = clock.monotonic() + timeout
-        thorough = False
+        look = False
         while True:
-            now = clock.monotonic()
-            if thorough or now - self._scanned >= self.scan_interval:
-                self._scanned = now
-                self._scan(first_start=False)
-            batch = self._next(thorough)
+            batch = self._next(look)
             if batch is not None:
                 return batch
+            if self._gone or any(log.changed for log in self._turn):
+                return Batch([], position=self._complete({}))
             remaining = deadline - clock.monotonic()
-            if remaining <= 0 or self._interrupted:
-                if thorough:
-                    self._interrupted = False
-                    return None
-                thorough = True
-                continue
-            thorough = self._awake.wait(min(self.poll_interval, remaining))
-            self._awake.clear()
+            if remaining > 0 and not self._interrupted:
+                look = self._awake.wait(min(self.poll_interval, remaining))
+                self._awake.clear()
+            elif look:
+                self._interrupted = False
+                return None
+            else:
+                look = True
 
     def lag(self) -> int:
         """Give the number of bytes not yet read; what is compressed is not counted."""
-        return sum(log.lag() for log in self._logs.values())
+        return sum(log.lag() for log in list(self._logs.values()))
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""
@@ -168,7 +172,6 @@ class Tail(Source, kw_only=True):
             self._wakeup.close()
             self._wakeup = None
         self._descriptors.release_all()
-        self._logs = {}
 
     def _add(self, path: str, state: LogState | None, *, first_start: bool) -> None:
         if path not in self._logs:
@@ -190,14 +193,24 @@ class Tail(Source, kw_only=True):
         if self._wakeup is not None:
             self._wakeup.watch(filter(_is_directory, patterns.directories()))
 
-    def _next(self, thorough: bool) -> Batch | None:
+    def _next(self, look: bool) -> Batch | None:
+        """Give the next lines. `look`: look at every file, however short ago the last look was."""
+        clock = self.context.clock
+        now = clock.monotonic()
+        thorough = look and now >= self._thorough_again
+        if thorough or now - self._scanned >= self.scan_interval:
+            self._scanned = now
+            self._scan(first_start=False)
         for _ in range(len(self._turn)):
             log = self._turn[0]
             self._turn.rotate(-1)
-            batch = log.read(thorough=thorough)
+            batch = log.read(look=look, thorough=thorough)
             if batch is not None:
                 batch.position = self._complete(batch.position)
                 return batch
+        if thorough:
+            done = clock.monotonic()
+            self._thorough_again = done + _THOROUGH_SHARE * (done - now)
         return None
 
     def _complete(self, position: Position) -> Position:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import IO, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from tailrace_plugins.tailing.names import compression_of
 
@@ -89,7 +90,9 @@ class Compressed:
         from smart_open.compression import compression_wrapper
 
         self._file.seek(0)
-        self._stream: IO[bytes] = compression_wrapper(self._file, "rb", self._compression)
+        stream: Any = compression_wrapper(self._file, "rb", self._compression)
+        # without its buffer, which throws away what was decoded before the place where the bytes are damaged
+        self._read1: Callable[[int], bytes] = stream.detach().read1
         self._start = 0  # the offset of the first byte of `_buffer`
         self._buffer = b""
         self.error = None
@@ -117,7 +120,7 @@ class Compressed:
         if self.error is not None:
             return b""
         try:
-            return self._stream.read1(_CHUNK)  # type: ignore[attr-defined, no-any-return]
+            return self._read1(_CHUNK)
         except Exception as error:  # each decoder has its own: EOFError, zlib.error, BadGzipFile, ZstdError
             if isinstance(error, OSError) and error.errno:
                 raise

@@ -36,10 +36,10 @@ class FileState(msgspec.Struct, forbid_unknown_fields=True):
     """What the checkpoint keeps of a file."""
 
     path: str  # where it was seen last
-    device: int
-    inode: int
-    head: str  # hash of the first `head_length` bytes
-    head_length: int  # at most 1024; 0 for an empty file
+    dev: int
+    ino: int
+    head: str  # hash of the first `head_len` bytes
+    head_len: int  # at most 1024; 0 for an empty file
     offset: int  # of the first byte that was not given yet
     part: int = 0  # how many pieces were given of an over-long line that goes on at `offset`
 
@@ -72,7 +72,7 @@ class File:
     @property
     def key(self) -> Key:
         """Device and inode."""
-        return self.state.device, self.state.inode
+        return self.state.dev, self.state.ino
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +82,8 @@ class File:
     @property
     def compressed(self) -> bool:
         """Tell whether its bytes are read through a decoder."""
-        return self._content.compressed if self._content else bool(compression_of(self.state.path))
+        content = self._content  # taken once: `lag` asks from another thread
+        return content.compressed if content else bool(compression_of(self.state.path))
 
     @property
     def origin(self) -> Mapping[str, str]:
@@ -96,17 +97,17 @@ class File:
         state = self.state
         return {
             "path": state.path,
-            "device": state.device,
-            "inode": state.inode,
+            "dev": state.dev,
+            "ino": state.ino,
             "head": state.head,
-            "head_length": state.head_length,
+            "head_len": state.head_len,
             "offset": state.offset,
             "part": state.part,
         }
 
     def begins_like(self, probe: bytes) -> bool:
         """Tell whether `probe`, the first bytes of some file, begins with the head of this one."""
-        length = self.state.head_length
+        length = self.state.head_len
         return len(probe) >= length and (length == 0 or hash_head(probe[:length]) == self.state.head)
 
     def open(self) -> None:
@@ -136,7 +137,8 @@ class File:
 
     def stat(self) -> os.stat_result:
         """Give the state of the open file, or of what lies at its path."""
-        return self._content.stat() if self._content else os.stat(self.state.path)
+        content = self._content
+        return content.stat() if content else os.stat(self.state.path)
 
     def is_idle(self) -> bool:
         """Tell whether the end was reached and nothing was written since."""
@@ -165,16 +167,18 @@ class File:
     def found(self, path: str, key: Key, status: Stamp) -> None:
         """Take note of where it is now; it is not finished if it has grown."""
         self.state.path = path
-        self.state.device, self.state.inode = key
+        self.state.dev, self.state.ino = key
         if self.finished and self.has_more(status):
             self.finished = False
             self.forget_end()
         self.seen = status
 
     def is_intact(self) -> bool:
-        """Tell whether the open file still has the bytes that were read."""
+        """Tell whether the open file still has the bytes that were read; true of one that is not open."""
+        if self._content is None:
+            return True
         try:
-            self._check(self.stat().st_size)
+            self._check(self._content.stat().st_size)
         except Truncated:
             return False
         except OSError:  # a disk that cannot read says nothing about the bytes
@@ -188,8 +192,8 @@ class File:
         """
         content, state = self._content, self.state
         assert content is not None
+        before = None
         if self.more:
-            before = None
             self._check(state.offset)
         else:
             before = stamp(content.stat())
@@ -201,9 +205,11 @@ class File:
             content, state.offset, state.part, block_bytes=block_bytes, max_line_bytes=max_line_bytes, ended=ended
         )
         self.error = content.error
-        if block is None:
+        if block is None and before is None:  # the end, but how the file looked before is not known
             self.more = False
-            if before is not None and before != self.idle:
+            return self.read(now, block_bytes=block_bytes, max_line_bytes=max_line_bytes, ended=ended)
+        if block is None:
+            if before != self.idle:
                 self.idle, self.idle_since = before, now
             return None
         state.offset = block.end
@@ -235,4 +241,4 @@ class File:
     def _learn_head(self, probe: bytes) -> None:
         self._head = probe
         self.state.head = hash_head(probe) if probe else ""
-        self.state.head_length = len(probe)
+        self.state.head_len = len(probe)

@@ -32,7 +32,6 @@ class Files:
         if state is not None:
             self._all = [File(done, finished=True) for done in state.done]
             self._all += [File(unfinished) for unfinished in state.queue]
-        self._live: File | None = None  # what lies at the live path
         self._done: list[dict[str, Any]] | None = None
         self.unreadable: dict[str, str] = {}  # rotated files that could not be opened, and why
 
@@ -48,10 +47,6 @@ class Files:
     def keys(self) -> set[Key]:
         """Device and inode of each file."""
         return {file.key for file in self._all}
-
-    def is_live(self, file: File) -> bool:
-        """Tell whether this is what lies at the live path."""
-        return file is self._live
 
     def position(self) -> dict[str, Any]:
         """Give what the checkpoint keeps."""
@@ -80,12 +75,14 @@ class Files:
     def arrange(self, view: View) -> bool:
         """Bring the files in line with what was seen; tell whether there is anything new to record."""
         before = [(file, file.finished) for file in self._all]
+        for file in self._all:
+            file.is_intact()  # learns what was appended to the head, by which it is recognised
         matches = match(self._all, view.sightings)
         indexes = {sighting.key: index for index, sighting in enumerate(view.sightings)}
         free = dict(indexes)
         places: list[tuple[int, File]] = []
         index = -1  # a file that is not seen any more stays behind its elder
-        self._live = model = None
+        model: File | None = None
         for file in self._all:
             sighting = matches.by_key.get(file) or matches.by_head.get(file)
             if not self._stays(file, sighting, matches, view):
@@ -93,9 +90,8 @@ class Files:
             if sighting is not None:
                 index = indexes[sighting.key]
                 del free[sighting.key]
-                if sighting is view.live:
-                    self._live = file
-                    model = file if file.state.path == sighting.path else None
+                if sighting is view.live and file.state.path == sighting.path:
+                    model = file
                 file.found(sighting.path, sighting.key, sighting.stamp)
             places.append((index, file))
         paths = {sighting.path for sighting in view.sightings}
@@ -133,7 +129,7 @@ class Files:
         if sighting is not None or not view.complete:
             return True
         was_read = file.idle is not None and file.idle[0] == state.offset
-        if not file.finished and state.head_length and not was_read:
+        if not file.finished and state.head_len and not was_read:
             if any(other.key == file.key and other.path == state.path for other in view.sightings):
                 reports.truncated(state.path, state.offset)
             else:
@@ -147,7 +143,7 @@ class Files:
         makes. Its lines are read from the live file, or, if that is truncated before, from the copy then.
         """
         try:
-            if not live and model is not None and model.state.head_length and model.begins_like(sighting.probe()):
+            if not live and model is not None and model.state.head_len and model.begins_like(sighting.probe()):
                 return None
             file = File(sighting.new_state())
         except FileNotFoundError:
@@ -157,8 +153,6 @@ class Files:
             return None
         self.unreadable.pop(sighting.path, None)
         file.seen = sighting.stamp
-        if live:
-            self._live = file
         reading = self._reading
         if self._first_start and not live:
             wanted = reading.backfill or reading.patterns.matches(sighting.path)

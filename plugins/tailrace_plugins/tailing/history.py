@@ -114,7 +114,7 @@ def match(files: Sequence[File], sightings: Sequence[Sighting]) -> Matches:
         if sighting is not None and _is_same(file, sighting):
             matches.by_key[file] = free.pop(sighting.key)
     for file in files:
-        if file not in matches.by_key and file.state.head_length:
+        if file not in matches.by_key and file.state.head_len:
             sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting)), None)
             if sighting is not None:
                 matches.by_head[file] = free.pop(sighting.key)
@@ -126,6 +126,8 @@ def _is_same(file: File, sighting: Sighting) -> bool:
     if sighting.stamp == file.seen:
         return True
     try:
+        if not file.state.head_len and not file.is_open:
+            return not sighting.probe()  # an empty file is known by its inode alone, which may be used again
         return _holds(file, sighting)
     except OSError:  # it cannot be read now, so there is nothing that would speak against it
         return True
@@ -140,9 +142,9 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
     try:
         if not _holds(file, sighting):
             return False
-        certain = sighting.compressed or sighting.key[1] == file.state.inode or sighting.path == file.state.path
+        certain = sighting.compressed or sighting.key[1] == file.state.ino or sighting.path == file.state.path
         if file.finished:
-            return certain and file.state.head_length in (HEAD_BYTES, len(sighting.probe()))
+            return certain and file.state.head_len in (HEAD_BYTES, len(sighting.probe()))
         return certain or not (file.is_open and file.is_intact())
     except OSError:
         return False

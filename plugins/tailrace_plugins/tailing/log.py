@@ -39,7 +39,7 @@ class Log:
     def __init__(self, path: str, reading: Reading, state: LogState | None, *, named: bool, first_start: bool) -> None:
         self.path = path
         self.named = named  # by the user, not found by a glob
-        self.changed = True  # there is something to record that no batch has carried yet
+        self.changed = state is None  # there is something to record that no batch has carried yet
         self.trouble: Trouble | None = None
         self._reading = reading
         self._files = Files(reading, state, first_start=first_start)
@@ -83,11 +83,15 @@ class Log:
 
     # Reading
 
-    def read(self, *, thorough: bool = False) -> Batch | None:
-        """Give the next lines, or None. `thorough`: look, however short ago the last look was."""
+    def read(self, *, look: bool, thorough: bool) -> Batch | None:
+        """Give the next lines, or None.
+
+        `look`: look at the live path, however short ago the last look was; `thorough`: and at the rotated files.
+        """
         now = self._reading.clock.monotonic()
-        if thorough or now - self._looked >= self._reading.poll_interval:
-            self._look(now, thorough)
+        if look or now - self._looked >= self._reading.poll_interval:
+            self._looked = now
+            self.look(now, thorough=thorough)
         elif not any(file.more for file in self._files.unfinished):
             return None
         for _ in range(_TURNS):
@@ -127,14 +131,15 @@ class Log:
             if not ended and file.is_idle():
                 return None
             reading.descriptors.use(file)
-            block: Block | None = Block([], 0, 0)
-            while block is not None and not block.lines:
+            while True:
                 block = file.read(
                     now, block_bytes=reading.block_bytes, max_line_bytes=reading.max_line_bytes, ended=ended
                 )
                 if block is not None and block.nuls:
                     reading.reports.nuls(file.state.path, block.offset - block.nuls, block.nuls)
                     self.changed = True
+                if block is None or block.lines:
+                    break
         except (FileNotFoundError, NotADirectoryError, Replaced, Truncated):
             file.more = False
             self._stale = True
@@ -143,7 +148,7 @@ class Log:
             file.forget_end()
             reading.descriptors.release(file)
             reason = error.strerror or str(error)
-            if self._files.is_live(file):
+            if file.state.path == self.path:
                 self._judge(Trouble("unreadable", reason), now)
             else:
                 self._files.unreadable[file.state.path] = reason
@@ -174,7 +179,10 @@ class Log:
             return False
         if file.compressed and file.error is None:
             return True
-        quiet = file.quiet_for(now, self._reading.clock.time())
+        try:
+            quiet = file.quiet_for(now, self._reading.clock.time())
+        except OSError:  # it has another name now, which the next look will find
+            return False
         if file.compressed or not is_last:
             return quiet >= self._reading.rotate_wait
         return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
@@ -187,9 +195,8 @@ class Log:
 
     # Looking
 
-    def _look(self, now: float, thorough: bool) -> None:
+    def look(self, now: float, *, thorough: bool = False) -> None:
         """Find out whether the live file is still the one we know, and survey the log if it is not."""
-        self._looked = now
         key: Key | None = None
         try:
             status = os.stat(self.path)

@@ -17,7 +17,7 @@ COMPRESSIONS = (".gz", ".zst")
 
 # natefinch/lumberjack, prefixAndExt and backupTimeFormat: the extension is what follows the last dot, or nothing
 _LUMBERJACK = re.compile(r"(.*)-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(\.[^.]*)?")
-_DATE = re.compile(r"(.+)[-.](\d{8}(?:\d\d)?(?:-(?:\d{6}|\d{10}))?)")
+_DATE = re.compile(r"(.+?)[-.](\d{8}(?:\d\d)?(?:-(?:\d{6}|\d{10}))?)")
 _NUMBER = re.compile(r"(.+)\.(0|[1-9]\d{0,2})")
 
 

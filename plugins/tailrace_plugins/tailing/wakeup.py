@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Wakeup:
                 observer.start()
                 self._observer = observer
             for directory in new:
-                self._observer.schedule(Handler(), directory, recursive=False, event_filter=kinds)
+                with suppress(FileNotFoundError):  # it was removed meanwhile
+                    self._observer.schedule(Handler(), directory, recursive=False, event_filter=kinds)
+                    self._watched.add(directory)
         except OSError as error:
             self.close()
             self._failed = True
@@ -61,8 +64,6 @@ class Wakeup:
                 "no inotify; rotation is noticed by polling alone (raise fs.inotify.max_user_watches or _instances)",
                 extra={"reason": str(error)},
             )
-            return
-        self._watched |= new
 
     def close(self) -> None:
         """Stop watching."""
