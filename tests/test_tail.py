@@ -58,6 +58,10 @@ class Follower:
         self.source.attach(Context(pipeline="t", state_dir=self.directory, clock=self.clock))
         position = None if self.position is None else json.loads(json.dumps(self.position))
         self.source.open(position)
+        if position is None:
+            introduction = self.step()
+            assert introduction is not None
+            assert introduction.lines == []
 
     def __del__(self) -> None:
         self.source.close()
@@ -168,6 +172,7 @@ def test_reopening_forgets_what_was_not_committed(tmp_path: Path) -> None:
     follower.source.close()
     follower.source.close()
     follower.source.open(None)
+    follower.source.read(0)
     assert follower.drain() == [b"a", b"b"]
 
 
@@ -239,9 +244,6 @@ def test_reading_from_the_end_begins_with_the_unfinished_line(tmp_path: Path) ->
 
 def test_first_start_is_recorded_even_if_there_is_nothing_to_read(tmp_path: Path) -> None:
     follower = Follower(tmp_path, read_from="end")
-    batch = follower.step()
-    assert batch is not None
-    assert batch.lines == []
     assert follower.step() is None
     follower.source.close()
     append(tmp_path / "audit.log", b"written while we were down\n")
@@ -295,6 +297,7 @@ def test_waiting_read_gives_up_after_its_timeout(tmp_path: Path) -> None:
     source = Tail(paths=[str(tmp_path / "*.log")], watch=False)
     source.attach(Context(pipeline="t", state_dir=tmp_path))
     source.open(None)
+    source.read(0)
     began = time.monotonic()
     assert source.read(0.15) is None
     assert 0.15 <= time.monotonic() - began < 5
@@ -306,6 +309,7 @@ def test_wake_ends_the_wait(tmp_path: Path, delay: float) -> None:
     source = Tail(paths=[str(tmp_path / "*.log")], watch=False, poll_interval=60)
     source.attach(Context(pipeline="t", state_dir=tmp_path))
     source.open(None)
+    source.read(0)
     waker = threading.Timer(delay, source.wake)
     waker.start()
     assert source.read(60) is None
@@ -317,7 +321,7 @@ def test_rotation_wakes_a_waiting_read(tmp_path: Path) -> None:
     source = Tail(paths=[str(tmp_path / "audit.log")], poll_interval=60, scan_interval=60)
     source.attach(Context(pipeline="t", state_dir=tmp_path))
     source.open(None)
-    assert source.read(0) is not None  # the position of the first start
+    source.read(0)
     assert source.read(0) is None
     ready = tmp_path / "new"
     ready.write_bytes(b"after\n")
@@ -395,12 +399,15 @@ def test_more_files_than_may_be_open_are_read_all_the_same(tmp_path: Path) -> No
 def test_deleted_files_are_not_closed_for_others(tmp_path: Path) -> None:
     expected = []
     follower = Follower(tmp_path, "*.log", max_open_files=1, block_bytes=4)
-    for number in range(4):
+    for number in range(3):
         path = tmp_path / f"{number}.log"
-        lines = [b"%d %d" % (number, line) for line in range(3)]
+        lines = [b"%d %d" % (number, line) for line in range(5)]
         append(path, b"".join(line + b"\n" for line in lines))
         expected += lines
-        follower.step()
+        follower.clock.moved += 2
+        for _ in range(number + 1):
+            follower.step()
+        assert lines[0] in follower.lines
         path.unlink()
-    assert sorted(follower.lines + follower.later()) != []
+    follower.later()
     assert sorted(follower.lines) == expected

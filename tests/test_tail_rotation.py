@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_tail import Follower, append, details
 
+from tailrace_plugins.tailing.file import File, Replaced
 from tailrace_plugins.tailing.files import Files
 from tailrace_plugins.tailing.history import Sighting
 from tailrace_plugins.tailing.survey import View, survey
@@ -524,6 +525,14 @@ def test_nuls_in_a_compressed_file_are_skipped(tmp_path: Path) -> None:
     assert Follower(tmp_path, backfill=True).drain() == [b"a"]
 
 
+def test_nuls_at_the_end_of_a_compressed_file_are_no_line(tmp_path: Path) -> None:
+    (tmp_path / "audit.log.1.gz").write_bytes(gzip.compress(b"a\n" + b"\0" * 3_000_000))
+    append(tmp_path / "audit.log", b"b\n")
+    follower = Follower(tmp_path, backfill=True)
+    assert follower.later() == [b"a", b"b"]
+    assert follower.source.reports.nul_bytes == 3_000_000
+
+
 def test_compressed_file_of_many_members_is_read_whole(tmp_path: Path) -> None:
     lines = [b"%d %s" % (number, b"x" * 500) for number in range(2_000)]
     members = [gzip.compress(b"\n".join(lines[at : at + 100]) + b"\n") for at in range(0, 2_000, 100)]
@@ -759,12 +768,93 @@ def test_listing_that_never_comes_to_rest_is_taken_as_it_is(tmp_path: Path) -> N
     def rotate_meanwhile(path: str) -> bool:
         wanted.append(path)
         log.rotate()
+        log.rotate()
         return True
 
     view = survey(str(log.path), rotate_meanwhile, expected={(0, 0)})
-    assert view.complete
-    assert view.live is not None
+    assert not view.complete
     assert len(wanted) > 5
+
+
+def test_file_that_is_compressed_between_two_steps_of_a_survey_is_not_taken_for_two(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a")
+    rotated: list[Path] = []
+
+    def rotate_once(path: str) -> bool:
+        if not rotated:
+            rotated.append(compress(log.rotate()))
+        return True
+
+    (tmp_path / "audit.log.1").touch()
+    key = (log.path.stat().st_dev, log.path.stat().st_ino)
+    view = survey(str(log.path), rotate_once, expected={key})
+    assert view.complete
+    assert key not in [sighting.key for sighting in view.sightings if sighting.path == str(log.path)]
+    assert str(rotated[0]) in [sighting.path for sighting in view.sightings]
+
+
+def test_new_file_that_is_renamed_between_two_steps_of_a_survey_is_seen_under_its_new_name(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"b\n")
+    append(tmp_path / "audit.log.1", b"a\n")
+    renamed: list[str] = []
+
+    def rename_once(name: str) -> bool:
+        if not renamed:
+            renamed.append(name)
+            (tmp_path / "audit.log.1").rename(tmp_path / "audit.log.2")
+            append(tmp_path / "audit.log.1", b"another\n")
+        return True
+
+    view = survey(str(path), rename_once, expected=set())
+    assert [sighting.path.rpartition(".")[2] for sighting in view.sightings] == ["2", "1", "log"]
+    assert [sighting.probe() for sighting in view.sightings] == [b"a\n", b"another\n", b"b\n"]
+
+
+def test_live_file_that_vanishes_during_a_survey_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"b\n")
+    (tmp_path / "audit.log.1").touch()
+
+    def unlink(name: str) -> bool:
+        path.unlink(missing_ok=True)
+        return True
+
+    view = survey(str(path), unlink, expected=set())
+    assert view.live is None
+    assert view.complete
+
+
+def test_file_that_vanishes_between_recognising_and_opening_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log.1"
+    append(path, b"a\n")
+    follower = Follower(tmp_path)
+    sighting = Sighting(str(path), path.stat())
+    assert sighting.probe() == b"a\n"
+    path.unlink()
+    files = Files(follower.source._reading, None, first_start=False)
+    files.arrange(View([sighting], None, None, None, complete=True))
+    files.arrange(View([], None, None, None, complete=True))
+    assert not files
+    assert follower.source.reports.lost_files == 1
+
+
+def test_another_file_under_the_same_path_is_not_opened_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    file = File(Sighting(str(path), path.stat()).new_state())
+    append(tmp_path / "other", b"b\n")
+    (tmp_path / "other").rename(path)
+    with pytest.raises(Replaced):
+        file.open()
+    assert not file.is_open
+
+
+def test_links_that_lead_nowhere_are_no_history(tmp_path: Path) -> None:
+    append(tmp_path / "audit.log", b"a\n")
+    (tmp_path / "audit.log.1").symlink_to(tmp_path / "nowhere")
+    assert Follower(tmp_path, "audit.log*").drain() == [b"a"]
 
 
 def test_file_that_vanishes_between_listing_and_opening_is_no_file(tmp_path: Path) -> None:
@@ -777,3 +867,19 @@ def test_file_that_vanishes_between_listing_and_opening_is_no_file(tmp_path: Pat
     files.arrange(View([sighting], None, None, None, complete=True))
     assert not files
     assert files.unreadable == {}
+
+
+def test_deletion_is_noticed_even_if_the_time_of_the_directory_does_not_tell(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a")
+    follower = Follower(tmp_path)
+    follower.drain()
+    rotated = log.rotate()
+    log.write(b"b")
+    os.utime(tmp_path, (1, 1))
+    follower.later()
+    assert [done["path"] for done in follower.state()["done"]] == [str(rotated)]
+    rotated.unlink()
+    os.utime(tmp_path, (1, 1))
+    follower.later()
+    assert follower.state()["done"] == []

@@ -270,7 +270,8 @@ def test_lost_file_is_not_looked_for_in_one_that_cannot_be_read(place: Path) -> 
     with without_root():
         follower.start()
         assert follower.later() == [b"d"]
-    assert follower.source.reports.lost_files == 1
+    # which of the two depends on whether the live file has got the inode of the deleted one
+    assert follower.source.reports.lost_files + follower.source.reports.truncations == 1
     unreadable.chmod(0o644)
     with without_root():
         assert follower.later() == [b"c"]

@@ -129,11 +129,19 @@ class Tail(Source, kw_only=True):
                 # without a position of its own, it is a path that the config did not name before
                 self._add(patterns.live_path(path), None, first_start=True)
         self._scan(first_start=position is None)
+        self._is_recorded = position is not None
         for log in self._turn:
             log.look(self._scanned)  # now, so that what appears from now on is told from what was there
 
     def read(self, timeout: float) -> Batch | None:
-        """Give the next lines of one file; the logs take turns."""
+        """Give the next lines of one file; the logs take turns.
+
+        At the first start the first batch has no lines, so that it is recorded which files are not to be read again
+        from their beginning, or not at all, should there be a crash before the first commit.
+        """
+        if not self._is_recorded:
+            self._is_recorded = True
+            return Batch([], position=self._complete({}))
         clock = self.context.clock
         deadline = clock.monotonic() + timeout
         look = False

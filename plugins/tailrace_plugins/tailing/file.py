@@ -49,11 +49,6 @@ def hash_head(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def stamp(status: os.stat_result) -> Stamp:
-    """Give what changes whenever something is written."""
-    return status.st_size, status.st_mtime_ns
-
-
 class File:
     """A file that is, or was, read."""
 
@@ -67,6 +62,7 @@ class File:
         self.idle_since = 0.0  # on the monotonic clock
         self._content: Content | None = None
         self._head = b""  # the bytes behind `state.head`, while open
+        self._changed = 0.0  # when it was written to or renamed, by the clock on the wall
         self._origin: Mapping[str, str] = {}
 
     @property
@@ -142,12 +138,11 @@ class File:
 
     def is_idle(self) -> bool:
         """Tell whether the end was reached and nothing was written since."""
-        return not self.more and self.idle is not None and stamp(self.stat()) == self.idle
+        return not self.more and self.idle is not None and self._stamp(self.stat()) == self.idle
 
     def quiet_for(self, now: float, wall: float) -> float:
-        """Give the seconds since it was last written to or renamed, or since its end was reached."""
-        status = self.stat()
-        return max(now - self.idle_since, wall - max(status.st_mtime, status.st_ctime))
+        """Give the seconds since its end was reached, or since it was last written to or renamed, if that is longer."""
+        return max(now - self.idle_since, wall - self._changed)
 
     def has_name(self) -> bool:
         """Tell whether it could be opened again."""
@@ -196,7 +191,7 @@ class File:
         if self.more:
             self._check(state.offset)
         else:
-            before = stamp(content.stat())
+            before = self._stamp(content.stat())
             self._check(before[0])
             if content.error and self.idle not in (None, before):  # it was incomplete, and has changed
                 self.close()
@@ -237,6 +232,10 @@ class File:
             raise Truncated(self.state.path)
         if len(probe) > len(self._head):
             self._learn_head(probe)
+
+    def _stamp(self, status: os.stat_result) -> Stamp:
+        self._changed = max(status.st_mtime, status.st_ctime)
+        return status.st_size, status.st_mtime_ns
 
     def _learn_head(self, probe: bytes) -> None:
         self._head = probe

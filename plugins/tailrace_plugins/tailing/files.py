@@ -146,7 +146,7 @@ class Files:
             if not live and model is not None and model.state.head_len and model.begins_like(sighting.probe()):
                 return None
             file = File(sighting.new_state())
-        except FileNotFoundError:
+        except (FileNotFoundError, Replaced):  # the next survey sees it under another name, if it has one
             return None
         except OSError as error:
             self.unreadable[sighting.path] = error.strerror or str(error)

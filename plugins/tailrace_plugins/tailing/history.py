@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tailrace_plugins.tailing.content import is_regular, open_content
-from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Stamp, hash_head
+from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_head
 from tailrace_plugins.tailing.names import Rotation, compression_of, rotation
 
 
@@ -23,17 +23,23 @@ class Sighting:
         self._probe: bytes | None = None
 
     def probe(self) -> bytes:
-        """Give the first bytes, uncompressed, at most `HEAD_BYTES`. Raises OSError."""
+        """Give the first bytes, uncompressed, at most `HEAD_BYTES`.
+
+        Raises OSError, and `Replaced` if there is another file under this name by now.
+        """
         if self._probe is None:
             content = open_content(self.path)
             try:
+                status = content.stat()
+                if (status.st_dev, status.st_ino) != self.key:
+                    raise Replaced(self.path)
                 self._probe = content.pread(HEAD_BYTES, 0)
             finally:
                 content.close()
         return self._probe
 
     def new_state(self) -> FileState:
-        """Give the state of a file of which nothing was read. Raises OSError."""
+        """Give the state of a file of which nothing was read. Raises what `probe` raises."""
         probe = self.probe()
         return FileState(self.path, *self.key, hash_head(probe) if probe else "", len(probe), 0)
 
@@ -69,13 +75,13 @@ def rotated_files(path: str) -> list[Sighting]:
             names = os.listdir(directory)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        for name in names:
+        for name in sorted(names):  # so that a file comes before its compressed copy, which may still be growing
             rotated = rotation(name)
             if rotated is None or rotated.live != live:
                 continue
             place = (directory, rotated.plain)
-            if rotated.compression and place in found:
-                continue  # the compressed copy may still be growing
+            if place in found:
+                continue
             try:
                 status = os.stat(os.path.join(directory, name))
             except FileNotFoundError:
@@ -129,7 +135,7 @@ def _is_same(file: File, sighting: Sighting) -> bool:
         if not file.state.head_len and not file.is_open:
             return not sighting.probe()  # an empty file is known by its inode alone, which may be used again
         return _holds(file, sighting)
-    except OSError:  # it cannot be read now, so there is nothing that would speak against it
+    except (OSError, Replaced):  # it cannot be read now, so there is nothing that would speak against it
         return True
 
 
@@ -146,7 +152,7 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
         if file.finished:
             return certain and file.state.head_len in (HEAD_BYTES, len(sighting.probe()))
         return certain or not (file.is_open and file.is_intact())
-    except OSError:
+    except (OSError, Replaced):
         return False
 
 

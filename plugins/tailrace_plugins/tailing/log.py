@@ -29,7 +29,6 @@ DELETED_WAIT = 60.0
 MISSING_WAIT = 1.0
 """So many seconds a file that was there may be missing before it is said: between rename and create it is."""
 
-_TURNS = 5  # how often a path that changes while it is read is looked at again in one turn
 _TICK = 2.0  # seconds; two changes that lie closer together may bear the same time, on any file system
 
 
@@ -94,11 +93,10 @@ class Log:
             self.look(now, thorough=thorough)
         elif not any(file.more for file in self._files.unfinished):
             return None
-        for _ in range(_TURNS):
-            batch = self._read_files(now)
-            if batch is not None or not self._stale:
-                break
+        batch = self._read_files(now)
+        if batch is None and self._stale:
             self._survey(now)
+            batch = self._read_files(now)
         self._tell_unreadable()
         return batch
 
@@ -179,10 +177,7 @@ class Log:
             return False
         if file.compressed and file.error is None:
             return True
-        try:
-            quiet = file.quiet_for(now, self._reading.clock.time())
-        except OSError:  # it has another name now, which the next look will find
-            return False
+        quiet = file.quiet_for(now, self._reading.clock.time())
         if file.compressed or not is_last:
             return quiet >= self._reading.rotate_wait
         return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
@@ -222,10 +217,10 @@ class Log:
         self._surveyed = now
         self._surveyed_at = self._reading.clock.time()
         self._times = change_times(self.path)
-        self._stale = False
         patterns = self._reading.patterns
         view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.keys)
         self._live_key = view.live_key
+        self._stale = not view.complete and view.trouble is None  # names came and went faster than we could look
         if self._files.arrange(view):
             self.changed = True
         self._judge(view.trouble, now)

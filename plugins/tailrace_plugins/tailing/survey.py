@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from tailrace_plugins.tailing.content import is_regular
-from tailrace_plugins.tailing.file import Key
+from tailrace_plugins.tailing.file import Key, Replaced
 from tailrace_plugins.tailing.history import Sighting, rotated_files
 
-_LISTINGS = 5
+_LOOKS = 5
 
 
 class Trouble(NamedTuple):
@@ -33,25 +33,31 @@ class View(NamedTuple):
 def survey(path: str, is_wanted: Callable[[str], bool], expected: set[Key]) -> View:
     """Look for the live file and the rotated ones.
 
-    While a directory is listed, a rename can hide a file from the listing; so when one of the `expected` files
-    is not seen, the directory is listed until two listings are alike.
+    Nothing stands still meanwhile: a rename can hide a file from a listing, or give its name to another one, and
+    a file can be compressed and deleted between two of our steps. So it is looked again until all of the
+    `expected` files are seen, or two looks are alike, and until what is new is still what it was when it was seen.
     """
+    before: list[Key] = []
+    for _ in range(_LOOKS):
+        view = _look(path, is_wanted)
+        seen = [sighting.key for sighting in view.sightings]
+        if (expected.issubset(seen) or seen == before) and _is_settled(path, view, expected):
+            return view
+        before = seen
+    return view._replace(complete=False)
+
+
+def _look(path: str, is_wanted: Callable[[str], bool]) -> View:
     live, key, trouble = _see_live(path)
-    complete = trouble is None or trouble.kind != "unreadable"
     try:
-        sightings = _see_all(path, is_wanted, live)
-        for _ in range(_LISTINGS):
-            if expected <= {sighting.key for sighting in sightings}:
-                break
-            before, sightings = sightings, _see_all(path, is_wanted, live)
-            if [sighting.key for sighting in sightings] == [sighting.key for sighting in before]:
-                break
+        sightings = [sighting for sighting in rotated_files(path) if is_wanted(sighting.path)]
     except OSError as error:
-        sightings = [live] if live else []
-        complete = False
         reason = f"its directory cannot be listed, so rotated files are not found ({error.strerror})"
         trouble = trouble or Trouble("unreadable", reason)
-    return View(sightings, live, key, trouble, complete)
+        sightings = []
+    if live is not None:
+        sightings.append(live)
+    return View(sightings, live, key, trouble, complete=trouble is None or trouble.kind != "unreadable")
 
 
 def _see_live(path: str) -> tuple[Sighting | None, Key | None, Trouble | None]:
@@ -63,16 +69,28 @@ def _see_live(path: str) -> tuple[Sighting | None, Key | None, Trouble | None]:
             return None, key, Trouble("not a file", "it is a directory, pipe or device")
         live = Sighting(path, status)
         live.probe()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, Replaced):  # replaced by what the next look finds
         return None, None, Trouble("missing", "no such file")
     except OSError as error:
         return None, key, Trouble("unreadable", error.strerror or str(error))
     return live, key, None
 
 
-def _see_all(path: str, is_wanted: Callable[[str], bool], live: Sighting | None) -> list[Sighting]:
-    sightings = [sighting for sighting in rotated_files(path) if is_wanted(sighting.path)]
-    # if it is among the rotated ones, it was renamed since we looked; then there is another one, to be seen next time
-    if live is not None and all(sighting.key != live.key for sighting in sightings):
-        sightings.append(live)
-    return sightings
+def _is_settled(path: str, view: View, expected: set[Key]) -> bool:
+    """Tell whether the live file, and every file that was not expected, is still there under its name."""
+    try:
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) != view.live_key:
+            return False
+    except OSError:
+        if view.live_key is not None:
+            return False
+    for sighting in view.sightings:
+        if sighting.key not in expected:
+            try:
+                sighting.probe()
+            except (FileNotFoundError, Replaced):
+                return False
+            except OSError:  # it is there, and cannot be read
+                continue
+    return True
