@@ -358,7 +358,6 @@ def test_without_inotify_polling_alone_does_it(tmp_path: Path, caplog: pytest.Lo
     [
         ({"paths": []}, "paths"),
         ({"paths": [""]}, "paths"),
-        ({"paths": ["/a"], "backfill": True, "read_from": "end"}, "backfill"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, Any], option: str) -> None:

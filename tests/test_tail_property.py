@@ -32,7 +32,7 @@ class Model:
         self.log = Lumberjack(directory / "audit.log")
         self.numbered = numbered
         self.pad = pad
-        self.follower = Follower(directory, backfill=True, block_bytes=40, rotate_wait=rotate_wait)
+        self.follower = Follower(directory, block_bytes=40, rotate_wait=rotate_wait)
         self.written: list[bytes] = []
         self.cut: list[bytes] = []  # those that end without a newline
         self.partial = b""

@@ -214,7 +214,7 @@ def test_directory_that_cannot_be_listed_costs_only_its_history(place: Path, cap
     log.write(b"3")
     place.chmod(0o711)
     with without_root():
-        follower = Follower(place, backfill=True)
+        follower = Follower(place)
         assert follower.drain() == [b"3"]
     log.write(b"4")
     log.rotate()
@@ -249,7 +249,7 @@ def test_compressed_file_that_the_disk_cannot_read_is_not_called_damaged(
 ) -> None:
     (tmp_path / "audit.log.1.gz").symlink_to("/proc/self/mem")
     append(tmp_path / "audit.log", b"a\n")
-    follower = Follower(tmp_path, backfill=True)
+    follower = Follower(tmp_path)
     assert follower.drain() == [b"a"]
     assert said(caplog) == [("WARNING", "rotated file is unreadable")]
     assert follower.source.incomplete() == [f"{tmp_path}/audit.log.1.gz: cannot be read: Input/output error"]

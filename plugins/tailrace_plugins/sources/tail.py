@@ -47,16 +47,13 @@ class Tail(Source, kw_only=True):
     ] = field(default_factory=list)
     tag: Annotated[str, Meta(description="The tag of every event.")] = "log"
     read_from: Annotated[
-        Literal["beginning", "end"],
-        Meta(description="Where to begin, at the first start, in files that exist already."),
-    ] = "beginning"
-    backfill: Annotated[
-        bool,
+        Literal["beginning", "live", "end"],
         Meta(
-            description="At the first start, also read the rotated files that exist already. Those that a glob "
-            "matches are read anyway."
+            description="Where to begin at the first start: at the beginning of what there is, rotated files "
+            "included; at the beginning of the live file; or at the end. Rotated files that a glob matches are read "
+            "in the second case too."
         ),
-    ] = False
+    ] = "beginning"
     max_line_bytes: Annotated[
         int, Meta(gt=0, description="A longer line is rejected, in pieces of at most so many bytes.")
     ] = 16_777_216
@@ -83,8 +80,6 @@ class Tail(Source, kw_only=True):
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise OptionError("paths", "name at least one file, like /var/log/kube-audit/audit.log")
-        if self.backfill and self.read_from == "end":
-            raise OptionError("backfill", "backfill reads what is there; read_from: end does not; drop one of them")
 
     def attach(self, context: Context) -> None:
         """Take clock and log."""
@@ -103,7 +98,7 @@ class Tail(Source, kw_only=True):
             patterns=Patterns(self.paths, self.exclude),
             tag=self.tag,
             from_end=self.read_from == "end",
-            backfill=self.backfill,
+            backfill=self.read_from == "beginning",
             block_bytes=self.block_bytes,
             max_line_bytes=self.max_line_bytes,
             poll_interval=self.poll_interval,

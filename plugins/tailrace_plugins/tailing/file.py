@@ -168,6 +168,13 @@ class File:
             self.forget_end()
         self.seen = status
 
+    def holds(self, key: Key) -> bool:
+        """Tell whether it is open and is the file of this device and inode, which nobody else can be then."""
+        if self._content is None:
+            return False
+        status = self._content.stat()
+        return (status.st_dev, status.st_ino) == key
+
     def is_intact(self) -> bool:
         """Tell whether the open file still has the bytes that were read; true of one that is not open."""
         if self._content is None:
@@ -207,6 +214,10 @@ class File:
             if before != self.idle:
                 self.idle, self.idle_since = before, now
             return None
+        if state.head_len < min(block.end, HEAD_BYTES):
+            self._check(
+                block.end
+            )  # what was appended since the last check: the head is never shorter than what is read
         state.offset = block.end
         state.part = 0 if block.last else block.part
         self.more = block.more

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace_plugins.tailing.file import File, FileState, Key, Replaced
+from tailrace_plugins.tailing.file import File, FileState, Key, Replaced, Stamp
 from tailrace_plugins.tailing.history import Matches, Sighting, match
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.survey import View
@@ -33,6 +33,7 @@ class Files:
             self._all = [File(done, finished=True) for done in state.done]
             self._all += [File(unfinished) for unfinished in state.queue]
         self._done: list[dict[str, Any]] | None = None
+        self.missed = False  # a file was renamed or removed right after it was seen: what was seen is not true any more
         self.unreadable: dict[str, str] = {}  # rotated files that could not be opened, and why
 
     def __bool__(self) -> bool:
@@ -44,9 +45,9 @@ class Files:
         return [file for file in self._all if not file.finished]
 
     @property
-    def keys(self) -> set[Key]:
-        """Device and inode of each file."""
-        return {file.key for file in self._all}
+    def known(self) -> dict[Key, Stamp | None]:
+        """Device and inode of each file, and how it was when it was last seen."""
+        return {file.key: file.seen for file in self._all}
 
     def position(self) -> dict[str, Any]:
         """Give what the checkpoint keeps."""
@@ -75,6 +76,7 @@ class Files:
     def arrange(self, view: View) -> bool:
         """Bring the files in line with what was seen; tell whether there is anything new to record."""
         before = [(file, file.finished) for file in self._all]
+        self.missed = False
         for file in self._all:
             file.is_intact()  # learns what was appended to the head, by which it is recognised
         matches = match(self._all, view.sightings)
@@ -93,6 +95,8 @@ class Files:
                 if sighting is view.live and file.state.path == sighting.path:
                     model = file
                 file.found(sighting.path, sighting.key, sighting.stamp)
+                if not file.finished and not file.is_open:
+                    self._hold(file)
             places.append((index, file))
         paths = {sighting.path for sighting in view.sightings}
         self.unreadable = {path: reason for path, reason in self.unreadable.items() if path in paths}
@@ -154,17 +158,22 @@ class Files:
         self.unreadable.pop(sighting.path, None)
         file.seen = sighting.stamp
         reading = self._reading
-        if self._first_start and not live:
-            wanted = reading.backfill or reading.patterns.matches(sighting.path)
-            if reading.from_end or not wanted:
+        if self._first_start:
+            wanted = live or reading.backfill or reading.patterns.matches(sighting.path)
+            if not wanted or (reading.from_end and (sighting.compressed or not live)):
                 file.state.offset = 0 if sighting.compressed else sighting.stamp[0]
                 file.finished = True
                 return file
-        try:
-            # held from now on: what is deleted before its turn comes can still be read
-            reading.descriptors.use(file)
-            if self._first_start and reading.from_end:
-                file.skip_to_end(reading.max_line_bytes)
-        except (OSError, Replaced):
-            pass  # it was renamed or removed since it was seen; the next look finds it or its loss
+        self._hold(file)
+        if self._first_start and reading.from_end and file.is_open:
+            file.skip_to_end(reading.max_line_bytes)
         return file
+
+    def _hold(self, file: File) -> None:
+        """Open a file that will be read: then it can be deleted, and its inode is not used again, before its turn."""
+        try:
+            self._reading.descriptors.use(file)
+        except (FileNotFoundError, Replaced):
+            self.missed = True
+        except OSError:
+            pass  # said when it is read

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tailrace_plugins.tailing.content import is_regular, open_content
+from tailrace_plugins.tailing.content import Content, is_regular, open_content
 from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_head
 from tailrace_plugins.tailing.names import Rotation, compression_of, rotation
 
@@ -22,20 +22,21 @@ class Sighting:
         self.compressed = bool(compression_of(path))
         self._probe: bytes | None = None
 
-    def probe(self) -> bytes:
-        """Give the first bytes, uncompressed, at most `HEAD_BYTES`.
+    def probe(self, content: Content | None = None) -> bytes:
+        """Give the first bytes, uncompressed, at most `HEAD_BYTES`; `content` is the file, where it is open.
 
         Raises OSError, and `Replaced` if there is another file under this name by now.
         """
         if self._probe is None:
-            content = open_content(self.path)
+            opened = content or open_content(self.path)
             try:
-                status = content.stat()
+                status = opened.stat()
                 if (status.st_dev, status.st_ino) != self.key:
                     raise Replaced(self.path)
-                self._probe = content.pread(HEAD_BYTES, 0)
+                self._probe = opened.pread(HEAD_BYTES, 0)
             finally:
-                content.close()
+                if content is None:
+                    opened.close()
         return self._probe
 
     def new_state(self) -> FileState:
@@ -129,13 +130,17 @@ def match(files: Sequence[File], sightings: Sequence[Sighting]) -> Matches:
 
 def _is_same(file: File, sighting: Sighting) -> bool:
     """Tell whether a file of the same device and inode is the same file, and neither truncated nor another one."""
+    if file.holds(sighting.key):
+        return file.is_intact()
     if sighting.stamp == file.seen:
         return True
     try:
-        if not file.state.head_len and not file.is_open:
+        if not file.state.head_len:
             return not sighting.probe()  # an empty file is known by its inode alone, which may be used again
         return _holds(file, sighting)
-    except (OSError, Replaced):  # it cannot be read now, so there is nothing that would speak against it
+    except (FileNotFoundError, Replaced):
+        return False
+    except OSError:  # it cannot be read now, so there is nothing that would speak against it
         return True
 
 

@@ -218,11 +218,12 @@ class Log:
         self._surveyed_at = self._reading.clock.time()
         self._times = change_times(self.path)
         patterns = self._reading.patterns
-        view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.keys)
+        view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.known)
         self._live_key = view.live_key
-        self._stale = not view.complete and view.trouble is None  # names came and went faster than we could look
         if self._files.arrange(view):
             self.changed = True
+        # names came and went faster than we could look
+        self._stale = self._files.missed or (not view.complete and view.trouble is None)
         self._judge(view.trouble, now)
 
     def _judge(self, trouble: Trouble | None, now: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Literal, NamedTuple
 
-from tailrace_plugins.tailing.content import is_regular
-from tailrace_plugins.tailing.file import Key, Replaced
+from tailrace_plugins.tailing.content import is_regular, open_content
+from tailrace_plugins.tailing.file import Key, Replaced, Stamp
 from tailrace_plugins.tailing.history import Sighting, rotated_files
 
 _LOOKS = 5
@@ -30,25 +31,27 @@ class View(NamedTuple):
     complete: bool  # what was not seen does not exist
 
 
-def survey(path: str, is_wanted: Callable[[str], bool], expected: set[Key]) -> View:
+def survey(path: str, is_wanted: Callable[[str], bool], expected: Mapping[Key, Stamp | None]) -> View:
     """Look for the live file and the rotated ones.
 
     Nothing stands still meanwhile: a rename can hide a file from a listing, or give its name to another one, and
     a file can be compressed and deleted between two of our steps. So it is looked again until all of the
     `expected` files are seen, or two looks are alike, and until what is new is still what it was when it was seen.
+    What is new is told by the stamps with which the expected files were seen last; None if they never were.
     """
     before: list[Key] = []
     for _ in range(_LOOKS):
-        view = _look(path, is_wanted)
-        seen = [sighting.key for sighting in view.sightings]
-        if (expected.issubset(seen) or seen == before) and _is_settled(path, view, expected):
-            return view
-        before = seen
+        with ExitStack() as held:
+            view = _look(path, is_wanted, held)
+            seen = [sighting.key for sighting in view.sightings]
+            if (expected.keys() <= set(seen) or seen == before) and _is_settled(path, view, expected):
+                return view
+            before = seen
     return view._replace(complete=False)
 
 
-def _look(path: str, is_wanted: Callable[[str], bool]) -> View:
-    live, key, trouble = _see_live(path)
+def _look(path: str, is_wanted: Callable[[str], bool], held: ExitStack) -> View:
+    live, key, trouble = _see_live(path, held)
     try:
         sightings = [sighting for sighting in rotated_files(path) if is_wanted(sighting.path)]
     except OSError as error:
@@ -60,24 +63,28 @@ def _look(path: str, is_wanted: Callable[[str], bool]) -> View:
     return View(sightings, live, key, trouble, complete=trouble is None or trouble.kind != "unreadable")
 
 
-def _see_live(path: str) -> tuple[Sighting | None, Key | None, Trouble | None]:
+def _see_live(path: str, held: ExitStack) -> tuple[Sighting | None, Key | None, Trouble | None]:
+    """Find the live file, and keep it open for as long as we look, lest its inode be used again meanwhile."""
     key: Key | None = None
     try:
         status = os.stat(path)
         key = status.st_dev, status.st_ino
         if not is_regular(status):
             return None, key, Trouble("not a file", "it is a directory, pipe or device")
-        live = Sighting(path, status)
-        live.probe()
-    except (FileNotFoundError, NotADirectoryError, Replaced):  # replaced by what the next look finds
+        content = open_content(path)
+        held.callback(content.close)
+        live = Sighting(path, content.stat())
+        live.probe(content)
+        key = live.key
+    except (FileNotFoundError, NotADirectoryError):
         return None, None, Trouble("missing", "no such file")
     except OSError as error:
         return None, key, Trouble("unreadable", error.strerror or str(error))
     return live, key, None
 
 
-def _is_settled(path: str, view: View, expected: set[Key]) -> bool:
-    """Tell whether the live file, and every file that was not expected, is still there under its name."""
+def _is_settled(path: str, view: View, expected: Mapping[Key, Stamp | None]) -> bool:
+    """Tell whether the live file, and every file that is new or has changed, is still there under its name."""
     try:
         status = os.stat(path)
         if (status.st_dev, status.st_ino) != view.live_key:
@@ -86,7 +93,7 @@ def _is_settled(path: str, view: View, expected: set[Key]) -> bool:
         if view.live_key is not None:
             return False
     for sighting in view.sightings:
-        if sighting.key not in expected:
+        if expected.get(sighting.key) != sighting.stamp:
             try:
                 sighting.probe()
             except (FileNotFoundError, Replaced):

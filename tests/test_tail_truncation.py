@@ -1,0 +1,146 @@
+"""The source `tail` and files that are truncated: copytruncate, holes, NUL bytes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from test_tail import Follower, append, details
+from test_tail_rotation import Lumberjack
+
+
+def test_truncated_file_is_read_from_its_beginning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"first\nsecond\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    path.write_bytes(b"new\n")
+    assert follower.drain() == [b"new"]
+    assert follower.source.reports.truncations == 1
+    [record] = caplog.records
+    assert (details(record, "path"), details(record, "offset")) == (str(path), 13)
+
+
+def test_truncated_and_regrown_file_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"first\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    path.write_bytes(b"new and longer\n")
+    assert follower.drain() == [b"new and longer"]
+    follower.source.close()
+    path.write_bytes(b"once more, while nobody looked\n")
+    follower.start()
+    assert follower.drain() == [b"once more, while nobody looked"]
+
+
+def test_file_that_is_truncated_while_it_is_read_in_blocks_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"old\n" * 10)
+    follower = Follower(tmp_path, block_bytes=8)
+    follower.step()
+    path.write_bytes(b"new\n" * 20)
+    assert follower.drain() == [b"new"] * 20
+
+
+def test_copytruncate_takes_the_unread_rest_from_the_copy(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\nb\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    append(path, b"c\n")
+    copy = tmp_path / "audit.log.1"
+    copy.write_bytes(path.read_bytes())
+    os.truncate(path, 0)
+    append(path, b"d\n")
+    assert follower.drain() == [b"c", b"d"]
+    assert follower.later() == []
+    follower.restart()
+    assert follower.later() == []
+
+
+def test_copy_of_a_live_file_is_not_read_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\nb\n")
+    follower = Follower(tmp_path, "audit.log*")
+    follower.drain()
+    copy = tmp_path / "audit.log.1"
+    copy.write_bytes(path.read_bytes())
+    assert follower.later() == []
+    follower.restart()
+    assert follower.later() == []
+    append(path, b"c\n")
+    assert follower.later() == [b"c"]
+
+
+def test_nuls_in_front_of_a_line_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"first\nsecond\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    with path.open("r+b", buffering=0) as writer:  # not O_APPEND: it goes on where it was
+        writer.seek(13)
+        writer.truncate(0)
+        writer.write(b"third\n")
+    batch = follower.step()
+    assert batch is not None
+    assert (batch.lines, batch.offset) == ([b"third"], 13)
+    assert follower.drain() == []
+    nuls = [record for record in caplog.records if record.getMessage().startswith("NUL")]
+    assert [(details(record, "offset"), details(record, "count")) for record in nuls] == [(0, 13)]
+
+
+def test_hole_of_a_gigabyte_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    with path.open("wb", buffering=0) as file:
+        file.seek(1 << 30)
+        file.write(b"after\n")
+    follower = Follower(tmp_path)
+    began = time.process_time()
+    batch = follower.step()
+    assert time.process_time() - began < 0.5
+    assert batch is not None
+    assert (batch.lines, batch.offset) == ([b"after"], 1 << 30)
+
+
+def test_nuls_between_lines_are_skipped_and_offsets_stay_true(tmp_path: Path) -> None:
+    data = b"a\n" + b"\0" * 3_000_000 + b"b\nc\0c\n\0\0d\n"
+    (tmp_path / "audit.log").write_bytes(data)
+    follower = Follower(tmp_path)
+    while (batch := follower.step()) is not None:
+        assert data[batch.offset :].startswith(batch.lines[0])
+    assert follower.lines == [b"a", b"b", b"c\0c", b"d"]
+    assert follower.source.reports.nul_bytes == 3_000_002
+
+
+def test_nuls_at_the_end_wait_for_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n" + b"\0" * 10)
+    follower = Follower(tmp_path)
+    assert follower.drain() == [b"a"]
+    assert follower.source.reports.nul_bytes == 0
+    append(path, b"b")
+    assert follower.drain() == []
+    assert follower.source.reports.nul_bytes == 10
+    append(path, b"\n")
+    assert follower.drain() == [b"b"]
+
+
+def test_nuls_at_the_end_of_a_rotated_file_are_no_line(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    append(log.path, b"a\n" + b"\0" * 10)
+    follower = Follower(tmp_path)
+    log.rotate()
+    log.write(b"b")
+    follower.drain()
+    follower.later()
+    assert follower.lines == [b"a", b"b"]
+    assert follower.source.reports.nul_bytes == 10
+    assert len(follower.source._logs[str(log.path)].position()["queue"]) == 1
+
+
+def test_nul_inside_a_line_is_part_of_it(tmp_path: Path) -> None:
+    append(tmp_path / "audit.log", b"a\0b\nc\n")
+    assert Follower(tmp_path).drain() == [b"a\0b", b"c"]
