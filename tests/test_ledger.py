@@ -343,3 +343,26 @@ def test_a_crash_at_every_operation_is_undone_exactly(tmp_path: Path, seed: int,
         if finished:
             return
     raise AssertionError("it never ran to its end")
+
+
+def test_a_failed_append_takes_back_what_it_wrote_and_names_the_file(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    first = Ledger(Disk())
+    first.prepare([old])
+    first.append({old: [b"committed"]})
+    for operation in range(1, 12):
+        disk = FaultyDisk(operation, error=errno.ENOSPC)
+        ledger = Ledger(disk)
+        ledger.recover({old: 9})
+        ledger.prepare([new])
+        named = None
+        try:
+            ledger.append({old: [b" and more"], new: [b"all of it"]})
+        except OSError as error:
+            named = error.filename
+        if named is None:
+            return
+        assert named in (old, new, str(tmp_path))
+        assert (tmp_path / "old").read_bytes() == b"committed"
+        assert not (tmp_path / "new").exists()
+    raise AssertionError("it never succeeded")

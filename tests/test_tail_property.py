@@ -107,6 +107,7 @@ class Model:
 # each was lost, given twice or out of order once: heads that were not known yet, inodes that are used again
 @example(steps=steps_of("lines:8 rotate compress"), numbered=False, pad=60)
 @example(steps=steps_of("lines:7 partial rotate lines"), numbered=False, pad=60)
+@example(steps=steps_of("rotate compress read partial rotate"), numbered=False, pad=0)
 @example(steps=steps_of("rotate read lines:3 rotate commit crash compress compress"), numbered=False, pad=0)
 @example(
     steps=steps_of("rotate read rotate lines rotate compress commit crash compress compress"), numbered=False, pad=0

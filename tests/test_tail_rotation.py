@@ -375,3 +375,18 @@ def test_position_of_a_path_that_is_not_wanted_any_more_is_left_alone(tmp_path: 
     follower.options["paths"] = both
     follower.restart()
     assert follower.later() == [b"a again"]
+
+
+def test_rotated_file_that_is_moved_back_is_followed_again(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a")
+    follower = Follower(tmp_path)
+    follower.drain()
+    rotated = log.rotate()
+    log.write(b"b")
+    assert follower.later() == [b"b"]
+    rotated.replace(log.path)
+    follower.later()
+    log.write(b"c")
+    assert follower.drain() == [b"c"]
+    assert follower.later() == []

@@ -7,7 +7,9 @@ own `OSError`s, with the path in `filename`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -53,6 +55,17 @@ class Disk:
     def chown(self, descriptor: int, uid: int, gid: int) -> None:
         """Give the file another owner and group; -1 leaves one as it is."""
         os.fchown(descriptor, uid, gid)
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put `path` into an OSError that does not say which file it is about, as those of descriptors do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
 def write_all(disk: Disk, descriptor: int, data: bytes) -> None:
@@ -106,8 +119,9 @@ def replace_file(disk: Disk, path: Path, data: bytes, *, previous: Path | None =
     temporary = f"{path}.tmp"
     descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        write_all(disk, descriptor, data)
-        disk.fsync(descriptor)
+        with naming(temporary):
+            write_all(disk, descriptor, data)
+            disk.fsync(descriptor)
     finally:
         disk.close(descriptor)
     if previous is not None and path.exists():

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from tailrace.durable import Disk, make_directories, sync_directory, write_all
+from tailrace.durable import Disk, make_directories, naming, sync_directory, write_all
 from tailrace.stage import Damaged
 
 _LOST = "restore it, or run `tailrace state forget` if its loss is accepted"
@@ -80,28 +80,40 @@ class Ledger:
         can join the work.
         """
         lengths: dict[str, int] = {}
-        changed_directories: dict[str, None] = {}
-        items = iter(chunks.items())
-        while group := list(islice(items, self._max_open)):
-            with contextlib.ExitStack() as opened:
-                descriptors = []
-                for path, parts in group:
-                    if self.lengths[path] == 0:
-                        changed_directories[os.path.dirname(path)] = None
-                    descriptor = self._open(path)
-                    opened.callback(self._disk.close, descriptor)
-                    self._check(path, descriptor)
-                    if self.lengths[path] == 0:
-                        self._hand_over(descriptor)
-                    data = b"".join(parts)
-                    write_all(self._disk, descriptor, data)
-                    lengths[path] = self.lengths[path] + len(data)
-                    descriptors.append(descriptor)
-                for descriptor in descriptors:
-                    self._disk.fsync(descriptor)
-        for directory in changed_directories:
-            sync_directory(self._disk, directory)
+        touched: list[str] = []
+        try:
+            items = iter(chunks.items())
+            while group := list(islice(items, self._max_open)):
+                lengths |= self._append_group(group, touched)
+            for directory in {os.path.dirname(path): None for path in chunks if self.lengths[path] == 0}:
+                sync_directory(self._disk, directory)
+        except (OSError, Damaged):
+            # the disk may stay full for long: until recovery no reader shall find a part of a member
+            for path in touched:
+                with contextlib.suppress(OSError, Damaged):
+                    self._cut(path, self.lengths[path])
+            raise
         self.lengths |= lengths
+        return lengths
+
+    def _append_group(self, group: Sequence[tuple[str, Sequence[bytes]]], touched: list[str]) -> dict[str, int]:
+        lengths: dict[str, int] = {}
+        with contextlib.ExitStack() as opened:
+            descriptors: dict[str, int] = {}
+            for path, parts in group:
+                descriptor = descriptors[path] = self._open(path)
+                opened.callback(self._disk.close, descriptor)
+                self._check(path, descriptor)
+                touched.append(path)
+                if self.lengths[path] == 0:
+                    self._hand_over(descriptor)
+                data = b"".join(parts)
+                with naming(path):
+                    write_all(self._disk, descriptor, data)
+                lengths[path] = self.lengths[path] + len(data)
+            for path, descriptor in descriptors.items():
+                with naming(path):
+                    self._disk.fsync(descriptor)
         return lengths
 
     def forget(self, paths: Iterable[str]) -> dict[str, None]:

@@ -159,11 +159,11 @@ class File:
             return self.error is not None and status != self.seen
         return status[0] > self.state.offset
 
-    def found(self, path: str, key: Key, status: Stamp) -> None:
-        """Take note of where it is now; it is not finished if it has grown."""
+    def found(self, path: str, key: Key, status: Stamp, *, live: bool) -> None:
+        """Take note of where it is now; it is not finished if it has grown, or is the live file again."""
         self.state.path = path
         self.state.dev, self.state.ino = key
-        if self.finished and self.has_more(status):
+        if self.finished and ((live and not self.compressed) or self.has_more(status)):
             self.finished = False
             self.forget_end()
         self.seen = status
@@ -181,6 +181,7 @@ class File:
             return True
         try:
             self._check(self._content.stat().st_size)
+            self._learn_more()
         except Truncated:
             return False
         except OSError:  # a disk that cannot read says nothing about the bytes
@@ -207,6 +208,7 @@ class File:
             content, state.offset, state.part, block_bytes=block_bytes, max_line_bytes=max_line_bytes, ended=ended
         )
         self.error = content.error
+        self._learn_more()  # after the block was read, so that the head covers it
         if block is None and before is None:  # the end, but how the file looked before is not known
             self.more = False
             return self.read(now, block_bytes=block_bytes, max_line_bytes=max_line_bytes, ended=ended)
@@ -214,10 +216,6 @@ class File:
             if before != self.idle:
                 self.idle, self.idle_since = before, now
             return None
-        if state.head_len < min(block.end, HEAD_BYTES):
-            self._check(
-                block.end
-            )  # what was appended since the last check: the head is never shorter than what is read
         state.offset = block.end
         state.part = 0 if block.last else block.part
         self.more = block.more
@@ -232,16 +230,22 @@ class File:
         self.state.offset = start + self._content.pread(end - start, start).rfind(b"\n") + 1
 
     def _check(self, size: int) -> None:
-        """Raise `Truncated` if a plain file is not what was read; its head may have grown."""
+        """Raise `Truncated` if a plain file is not what was read."""
         content = self._content
         if content is None or content.compressed:
             return
         if size < self.state.offset:
             raise Truncated(self.state.path)
-        probe = content.pread(HEAD_BYTES, 0)
-        if not probe.startswith(self._head):
+        if content.pread(len(self._head), 0) != self._head:
             raise Truncated(self.state.path)
-        if len(probe) > len(self._head):
+
+    def _learn_more(self) -> None:
+        """Extend the head of a plain file that was short; a file truncated just now is left to the next check."""
+        content = self._content
+        if content is None or content.compressed or len(self._head) == HEAD_BYTES:
+            return
+        probe = content.pread(HEAD_BYTES, 0)
+        if probe.startswith(self._head) and len(probe) > len(self._head):
             self._learn_head(probe)
 
     def _stamp(self, status: os.stat_result) -> Stamp:

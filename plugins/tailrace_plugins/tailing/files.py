@@ -94,7 +94,7 @@ class Files:
                 del free[sighting.key]
                 if sighting is view.live and file.state.path == sighting.path:
                     model = file
-                file.found(sighting.path, sighting.key, sighting.stamp)
+                file.found(sighting.path, sighting.key, sighting.stamp, live=sighting is view.live)
                 if not file.finished and not file.is_open:
                     self._hold(file)
             places.append((index, file))
