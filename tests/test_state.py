@@ -116,7 +116,7 @@ def test_show_says_how_far_everything_is(stored: Stored) -> None:
     assert lines == [
         f"  source {stored.input}: read up to 25, has 25 bytes, 0 to read",
         f"  file {stored.output}: recorded 16, has 16, ok",
-        f"  dead_letter {dead_letter}: recorded {size}, has {size}, ok",
+        f"  dead-letter {dead_letter}: recorded {size}, has {size}, ok",
         "  dead letters: 1",
     ]
 
@@ -261,7 +261,7 @@ def test_forgotten_file_lets_the_pipeline_start_again(stored: Stored) -> None:
     assert (result.exit_code, result.stdout) == (0, f"audit: file no longer expects {stored.output}\n")
     code, pipeline = stored.show()
     assert code == 0
-    assert [output["sink"] for output in pipeline["outputs"]] == ["dead_letter"]
+    assert [output["sink"] for output in pipeline["outputs"]] == ["dead-letter"]
     assert [place["offset"] for place in pipeline["inputs"]] == [25]
     stored.run()
 

@@ -16,7 +16,7 @@ from tailrace.batch import Position, Reject
 from tailrace.context import Context
 from tailrace.ledger import Ledger
 
-NAME = "dead_letter"
+NAME = "dead-letter"  # stages are named in snake case
 FILE = "dead-letter.jsonl"
 
 
