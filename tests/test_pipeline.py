@@ -134,6 +134,18 @@ def test_a_bad_line_costs_only_itself_and_is_kept_with_its_place(tmp_path: Path)
     assert second["event_base64"] == "/wA="
 
 
+def test_a_commit_says_once_how_many_events_it_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [b"bad %d" % number for number in range(50)]
+    run(pipeline(tmp_path, [*LINES, *bad], [VerbTag()], commit_bytes=1 << 20, out=ListSink()))
+    (said,) = caplog.records
+    assert said.message == "events were put into the dead letter"
+    details = vars(said)
+    assert details["events"] == 50
+    assert details["first_path"] == "memory"
+    assert details["first_offset"] == sum(map(len, LINES)) + 20
+    assert "not JSON" in details["first_reason"]
+
+
 def test_an_event_that_a_filter_refuses_goes_to_the_dead_letter_as_it_was_read(tmp_path: Path) -> None:
     sink = ListSink()
     run(pipeline(tmp_path, filters=[Mark(refuse=3)], out=sink))

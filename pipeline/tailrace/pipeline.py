@@ -58,6 +58,8 @@ class _Unit:
     position: dict[str, Any] = field(default_factory=dict)
     bytes: int = 0
     since: float | None = None  # when its first event was read
+    rejected: int = 0
+    first_reject: Reject | None = None
 
     def add(self, batch: Batch, size: int, now: float) -> None:
         self.position |= batch.position
@@ -227,20 +229,11 @@ class Pipeline:
         self.counts.dropped += before - len(batch) - len(rejects)
 
     def _set_aside(self, rejects: Sequence[Reject]) -> None:
-        if not rejects:
-            return
-        first = rejects[0]
-        self.counts.rejected += len(rejects)
-        self._dead_letter.add(rejects)
-        self.context.log.warning(
-            "events were put into the dead letter",
-            extra={
-                "events": len(rejects),
-                "first_reason": first.reason,
-                **{f"first_{key}": value for key, value in first.origin.items()},
-                "first_offset": first.offset,
-            },
-        )
+        if rejects:
+            self.counts.rejected += len(rejects)
+            self._unit.rejected += len(rejects)
+            self._unit.first_reject = self._unit.first_reject or rejects[0]
+            self._dead_letter.add(rejects)
 
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
@@ -257,10 +250,25 @@ class Pipeline:
             sink.commit(self._state.sinks[name])
         if covered_before is not None:
             self.source.commit(covered_before)
+        self._tell_rejects()
         self._unit = _Unit()
         self.counts.commits += 1
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
+
+    def _tell_rejects(self) -> None:
+        """Say that events are in the dead letter: once per commit, however many they are."""
+        first = self._unit.first_reject
+        if first is not None:
+            self.context.log.warning(
+                "events were put into the dead letter",
+                extra={
+                    "events": self._unit.rejected,
+                    "first_reason": first.reason,
+                    **{f"first_{key}": value for key, value in first.origin.items()},
+                    "first_offset": first.offset,
+                },
+            )
 
     def _save(self, source: Position, sinks: Mapping[str, Position]) -> None:
         state = self._state.advanced(source, sinks)
