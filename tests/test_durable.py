@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.durable import Disk, make_directories, replace_file, sync_directory, write_all
+from tailrace.durable import Disk, make_directories, naming, replace_file, sync_directory, write_all
 from tailrace.faults import FaultyDisk
 
 
@@ -143,3 +143,13 @@ def test_a_failed_replacement_leaves_no_descriptor_open(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="Input/output"):
             replace_file(FaultyDisk(operation, error=errno.EIO), tmp_path / str(operation), b"new")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_error_of_a_descriptor_names_the_file() -> None:
+    disk = Disk()
+    descriptor = disk.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"), naming("/dev/full"):
+            write_all(disk, descriptor, b"x")
+    finally:
+        disk.close(descriptor)

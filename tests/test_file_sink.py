@@ -210,6 +210,18 @@ def test_the_suffix_tells_the_compression(tmp_path: Path, suffix: str, threads: 
     ]
 
 
+def test_a_higher_level_makes_smaller_files(tmp_path: Path) -> None:
+    sizes = []
+    for level in (0, 3):
+        path = tmp_path / f"{level}.gz"
+        life = Life(tmp_path, path=str(path), level=level)
+        life.give([line(number=number) for number in range(2000)])
+        life.commit()
+        sizes.append(path.stat().st_size)
+        assert len(gzip.decompress(path.read_bytes()).splitlines()) == 2000
+    assert sizes[1] < sizes[0]
+
+
 def test_permissions_are_as_set_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:

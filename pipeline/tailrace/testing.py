@@ -8,7 +8,8 @@
     def test_contract():
         check_filter(Drop404(), sample_lines)
 
-`tailrace.faults` has the disk that fails. The checks raise AssertionError with what was broken.
+`FaultyDisk` (of `tailrace.faults`) is a disk that fails when told to. The checks raise AssertionError, which says
+what was broken.
 """
 
 from __future__ import annotations
@@ -21,8 +22,21 @@ from typing import NamedTuple
 from tailrace.batch import Batch, Position, Reject
 from tailrace.checkpoint import merge
 from tailrace.context import Context
+from tailrace.faults import Crash, FaultyDisk
 from tailrace.fields import Projection
 from tailrace.stage import EndOfInput, Filter, Payload, Sink, Source
+
+__all__ = [
+    "Crash",
+    "FaultyDisk",
+    "ListSink",
+    "ListSource",
+    "Outcome",
+    "apply",
+    "check_filter",
+    "check_sink",
+    "check_source",
+]
 
 
 class ListSource(Source, kw_only=True):
