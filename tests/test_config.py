@@ -261,7 +261,7 @@ def test_two_pipelines_of_one_name_in_two_state_directories_are_fine(load_text: 
     [
         ("{type: coppy}", '6:16: there is no filter "coppy"; did you mean "copy"? (there are: copy)'),
         ("{field: verb}", '6:9: this filter needs the option "type" (there are: copy)'),
-        ("{type: 5}", "6:16: the type of a filter is a string"),
+        ("{type: 5}", "6:16: the type of a filter is a string; put it in quotes"),
         ("{type: copy, fild: verb}", '6:22: filter "copy" has no option "fild"; did you mean "field"?'),
         ("{type: copy, match: 'a.{b'}", '6:29: filter "copy", option "match": column '),
         ("{type: copy, match: 5}", '6:29: filter "copy", option "match": expected a string or nothing'),

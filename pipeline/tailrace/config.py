@@ -217,7 +217,7 @@ class _Loader:
         name, place = named.value.data, named.value.place
         if not isinstance(name, str):
             if not isinstance(name, Broken):
-                self.problems.append(place.problem(f"the type of a {kind} is a string"))
+                self.problems.append(place.problem(f"the type of a {kind} is a string; put it in quotes"))
             return None
         try:
             cls = self._registry.get(kind, name)
