@@ -38,6 +38,10 @@ class RewriteTag(Filter, kw_only=True):
     places of a template is encoded as in file names: a missing namespace gives `audit._none`. A missing
     field matches no pattern; with `invert` it is taken for empty text, as in fluentd. Values that are not
     text are searched in their compact JSON.
+
+    A value with dots makes several parts of a tag, and whoever sends a request may choose one (a refused request
+    for the namespace `team-a.x` is audited too). So take such a value back with `{tag[1:]}` or by its field, not
+    with `{tag[1]}`. In a config file `${name}` is the environment; write a named group as `$${name}`.
     """
 
     tag: Annotated[str | None, Meta(description="The new tag: a template, as in `rules`. Either this or `rules`.")] = (
