@@ -27,7 +27,7 @@ from tailrace_plugins.filters.extract import Extract
 from tailrace_plugins.filters.rewrite_tag import RewriteTag
 from tailrace_plugins.sinks.file import File
 
-BLOCK = 256 << 10
+BLOCK = 512 << 10
 COMMIT_BYTES = 64 << 20
 
 

@@ -126,6 +126,32 @@ def test_lines_of_one_file_keep_their_order_whatever_their_minute(tmp_path: Path
     }
 
 
+@pytest.mark.parametrize("value", [["\ud800"], {"\ud800": 1}, float("inf"), [[[]]]])
+def test_a_value_that_json_has_no_bytes_for_names_a_file_all_the_same(tmp_path: Path, value: object) -> None:
+    life = Life(tmp_path)
+    poison = line(value)
+    life.give([line(), poison])
+    life.commit()
+    assert sorted(lines for (lines,) in life.files().values()) == sorted([line() + b"\n", poison + b"\n"])
+
+
+def test_a_name_of_several_long_values_fits_the_file_system_and_is_shared_by_no_other(tmp_path: Path) -> None:
+    life = Life(tmp_path, path=f"{tmp_path}/out/{{objectRef.namespace}}-{{user}}-{{verb}}.%Y%m%d%H.log.gz")
+    lines = [line("n" * 190, user="u" * 190, verb=verb * 190) for verb in "abc"]
+    life.give([*lines, line(user="u", verb="v")])
+    life.commit()
+    assert len(life.files()) == 4
+    assert "default-u-v.2026112305.log.gz" in life.files()
+    assert all(len(name) <= 255 and name.endswith(".2026112305.log.gz") for name in life.files())
+
+
+def test_no_events_make_no_file(tmp_path: Path) -> None:
+    life = Life(tmp_path, path=f"{tmp_path}/out/all.log.gz")
+    life.give([])
+    life.commit()
+    assert life.files() == {}
+
+
 def test_a_commit_appends_and_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     theirs = gzip.compress(b"theirs\n")

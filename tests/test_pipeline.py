@@ -191,6 +191,18 @@ def test_match_on_a_sink_selects_by_tag(tmp_path: Path) -> None:
     assert set(lists.tags) == {"audit.list"}
 
 
+def test_a_sink_is_not_bothered_with_batches_that_it_does_not_match(tmp_path: Path) -> None:
+    class Counting(ListSink, kw_only=True):
+        def encode(self, batch: Batch) -> Payload:
+            assert len(batch) > 0
+            return super().encode(batch)
+
+    nothing, everything = Counting(match="nothing"), Counting(match="audit.*")
+    run(pipeline(tmp_path, filters=[VerbTag()], nothing=nothing, everything=everything))
+    assert nothing.written == []
+    assert everything.written == LINES
+
+
 @pytest.mark.parametrize("error", [Retry, OSError])
 def test_a_failing_sink_is_recovered_from_without_loss_or_repetition(tmp_path: Path, error: type[Exception]) -> None:
     sink, other = FailingSink(failures=2, error=error), ListSink()

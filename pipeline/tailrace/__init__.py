@@ -9,7 +9,7 @@ from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
 from tailrace.match import TagPattern
 from tailrace.memo import Memo
-from tailrace.names import encode_name, value_text
+from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.stage import (
     BadEvent,
@@ -57,6 +57,7 @@ __all__ = [
     "TemplateError",
     "TimeSlicer",
     "encode_name",
+    "fit_path",
     "format_field",
     "parse_field",
     "value_text",

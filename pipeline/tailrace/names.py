@@ -9,6 +9,7 @@ value, `_empty` for the empty string.
 from __future__ import annotations
 
 import json
+import os
 import re
 from hashlib import blake2b
 from typing import Final
@@ -20,6 +21,8 @@ NAME_LIMIT: Final = 200
 
 _KEPT = "A-Za-z0-9.:@+=_-"
 _HASH_DIGITS = 32
+_PART_LIMIT = 255
+_PART_END = 32  # of a part that is shortened, so much of the end stays: time and suffix
 _NAME = re.compile(rf"(?![._])[{_KEPT}]{{1,{NAME_LIMIT}}}")
 _NOT_IN_NAME = re.compile(rf"\A[._]|[^{_KEPT}]+")
 # possessive: a text that does not fit must not be tried in every way
@@ -56,6 +59,25 @@ def encode_tag_part(text: str) -> str:
     if not text:
         return EMPTY
     return _shorten(_NOT_IN_TAG_PART.sub(_escape, text))
+
+
+def fit_path(path: str) -> str:
+    """Shorten those parts of a path that no file system takes, over 255 bytes, to a beginning, a hash and the end.
+
+    One name made of several values can get that long, and whoever sends a request chooses the values.
+    """
+    if all(len(part) <= _PART_LIMIT for part in os.fsencode(path).split(b"/")):
+        return path
+    return "/".join(map(_fit_part, path.split("/")))
+
+
+def _fit_part(part: str) -> str:
+    encoded = os.fsencode(part)
+    if len(encoded) <= _PART_LIMIT:
+        return part
+    digest = blake2b(encoded, digest_size=_HASH_DIGITS // 2).hexdigest()
+    beginning = encoded[: _PART_LIMIT - _HASH_DIGITS - _PART_END - 1]
+    return os.fsdecode(beginning) + f"~{digest}" + os.fsdecode(encoded[-_PART_END:])
 
 
 def value_text(value: object) -> str:

@@ -206,8 +206,11 @@ class Pipeline:
             return
         for name, sink in self._sinks.items():
             pattern = self._patterns[name]
-            part = batch if pattern is None else batch.part(pattern.mask(batch.tags))
-            sink.write(sink.encode(part))
+            mask = None if pattern is None else pattern.mask(batch.tags)
+            if mask is None or all(mask):
+                sink.write(sink.encode(batch))
+            elif any(mask):
+                sink.write(sink.encode(batch.part(mask)))
 
     def _apply(self, stage: Filter, pattern: TagPattern | None, batch: Batch) -> None:
         before = len(batch)

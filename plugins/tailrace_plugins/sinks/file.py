@@ -29,6 +29,8 @@ from tailrace import (
     Sink,
     Template,
     TimeSlicer,
+    fit_path,
+    value_text,
 )
 from tailrace.durable import make_directories
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
@@ -115,6 +117,7 @@ class File(Sink, kw_only=True):
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
         self._paths: dict[tuple[Any, ...], str] = {}
+        self._pool: ThreadPoolExecutor | None = None
 
     def reads(self) -> Iterable[str]:
         """The template's fields, and the time fields if the time is used."""
@@ -128,7 +131,6 @@ class File(Sink, kw_only=True):
     def open(self, position: Position | None) -> None:
         """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
         self._pending: dict[str, _Pending] = {}
-        self._last_append: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
@@ -137,7 +139,7 @@ class File(Sink, kw_only=True):
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
         now = self.context.clock.monotonic()
-        self._last_append = dict.fromkeys(self._ledger.lengths, now)
+        self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
         directory = os.path.dirname(os.path.abspath(self._template.literal_prefix + "_"))
         make_directories(self.context.disk, directory, self._ledger.directory_mode)
         if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -145,12 +147,13 @@ class File(Sink, kw_only=True):
 
     def close(self) -> None:
         """Stop the threads."""
-        pool: ThreadPoolExecutor | None = getattr(self, "_pool", None)
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def encode(self, batch: Batch) -> Payload:
         """Group the lines by path."""
+        if not len(batch):
+            return {}
         inputs = [_hashable(values) for values in self._template.inputs(batch)]
         if self._template.time_directives:
             inputs.append(self._slicer.keys(batch[field] for field in self.time_fields))
@@ -186,7 +189,7 @@ class File(Sink, kw_only=True):
                 path = self._template.render(values, self._slicer.moment(slice_key))
             else:
                 path = self._template.render(key)
-            path = self._paths[key] = os.path.abspath(path)
+            path = self._paths[key] = fit_path(os.path.abspath(path))
         return path
 
     def write(self, payload: Payload) -> None:
@@ -274,4 +277,4 @@ def _hashable(values: Sequence[Any]) -> Sequence[Any]:
     """Give values that can be a key without two different ones being equal, as 1 and true are in Python."""
     if set(map(type, values)) <= _TEXT:
         return values
-    return [value if type(value) in _TEXT else msgspec.json.encode(value).decode() for value in values]
+    return [value if value is None else value_text(value) for value in values]

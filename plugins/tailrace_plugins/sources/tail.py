@@ -194,7 +194,7 @@ class Tail(Source, kw_only=True):
             del self._logs[log.path]
             self._gone.add(log.path)
         if self._wakeup is not None:
-            self._wakeup.watch(filter(_is_directory, patterns.directories()))
+            self._wakeup.watch(filter(os.path.isdir, patterns.directories()))
 
     def _next(self, look: bool) -> Batch | None:
         """Give the next lines. `look`: look at every file, however short ago the last look was."""
@@ -227,10 +227,6 @@ class Tail(Source, kw_only=True):
             changed.update(dict.fromkeys(self._gone))
             self._gone.clear()
         return changed
-
-
-def _is_directory(path: str) -> bool:
-    return os.path.isdir(path)
 
 
 def _parse(key: str, value: object) -> LogState:
