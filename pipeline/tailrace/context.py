@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Context:
     state_dir: Path  # of this pipeline alone
     disk: Disk = field(default_factory=Disk)
     clock: Clock = field(default_factory=Clock)
+    exposition: Callable[[], bytes] = bytes
+    """Give the metrics of the whole service in Prometheus' text format, for a stage that serves HTTP."""
 
     @property
     def log(self) -> logging.Logger:

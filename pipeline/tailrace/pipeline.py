@@ -114,11 +114,17 @@ class Pipeline:
         Raises PipelineFailed when it cannot go on. With `once` the first failure of the outside world is final:
         there is nobody to wait for.
         """
+        try:
+            self._run(stop, once)
+        finally:
+            self.source.stop()
+
+    def _run(self, stop: threading.Event, once: bool) -> None:
         failures = 0
         while True:
             commits = self.counts.commits
             try:
-                self._open()
+                self._open(once)
                 return self._pump(stop, once)
             except Damaged as error:
                 raise PipelineFailed(str(error)) from error
@@ -142,16 +148,21 @@ class Pipeline:
         for stage in self._stages:
             stage.close()
 
-    def _open(self) -> None:
-        """Load the checkpoint and take sinks, then source, back to it."""
+    def _open(self, once: bool) -> None:
+        """Load the checkpoint and take source and sinks back to it.
+
+        The source comes first: one that others send to shall take what they send even while a sink cannot be opened.
+        """
         make_directories(self.context.disk, str(self.context.state_dir))
         state = self._checkpoint.load()
         self._state = state or State()
         self._unit = _Unit()
         self._dead_letter.open(self._state.sinks.get(DEAD_LETTER, {}))
+        self.source.open(self._state.source)
+        if not once:
+            self.source.start()
         for name, sink in self._sinks.items():
             sink.open(self._state.sinks.get(name))
-        self.source.open(self._state.source)
 
     def _pump(self, stop: threading.Event, once: bool) -> None:
         while not stop.is_set():

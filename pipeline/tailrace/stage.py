@@ -25,8 +25,9 @@ crash. Any other exception is a bug: the pipeline stops, nothing is committed, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -65,6 +66,20 @@ class OptionError(ValueError):
         self.option = option
 
 
+class Measure(NamedTuple):
+    """One figure for `/metrics`, without the prefix `tailrace_` and the label `pipeline`, which the framework adds.
+
+    A counter's name ends in `_total`, a size's in `_bytes`, a time's in `_seconds` (Prometheus naming). Labels never
+    hold values that come from events.
+    """
+
+    name: str
+    help: str  # one sentence
+    kind: Literal["counter", "gauge"]
+    value: float
+    labels: Mapping[str, str] = MappingProxyType({})
+
+
 class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True, eq=False):
     """A source, a filter or a sink."""
 
@@ -80,6 +95,10 @@ class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True,
         """Name the fields that this stage sets or deletes, so that it is known cheaply which lines have them."""
         return ()
 
+    def measures(self) -> Iterable[Measure]:
+        """Give the figures of this stage's own for `/metrics`; called by another thread, at any time."""
+        return ()
+
     def close(self) -> None:
         """Let go of descriptors and threads. May be called at any time and twice; nothing correct depends on it."""
 
@@ -87,8 +106,8 @@ class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True,
 class Source(Stage, kw_only=True):
     """Where events come from: a log that can be read again from a position.
 
-    `open`, `read`, `commit` and `close` are called by one thread. `lag` and `wake` may be called by another at any
-    time, also before `open`; `incomplete` after `close`.
+    `open`, `start`, `read`, `commit`, `close` and `stop` are called by one thread. `lag`, `wake` and `refusing` may be
+    called by another at any time, also before `open`; `incomplete` after `close`.
     """
 
     def open(self, position: Position | None) -> None:
@@ -97,6 +116,20 @@ class Source(Stage, kw_only=True):
         `position` is the merger of all positions up to the checkpoint.
         """
         raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin to receive, for a source that others send to; called after each `open`, so it may have begun already.
+
+        Receiving goes on through `close` and the next `open`, so that a full disk or a failing sink does not turn
+        senders away; `stop` ends it. With `--once` it is not called: only what is there already is read.
+        """
+
+    def stop(self) -> None:
+        """Receive no more: the pipeline has ended. May be called at any time and twice."""
+
+    def refusing(self) -> str | None:
+        """Say why what is sent to it is refused at present; None if it is not."""
+        return None
 
     def read(self, timeout: float) -> Batch | None:
         """Give the next events, in order, or None if within `timeout` seconds there were none.
