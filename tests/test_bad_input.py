@@ -138,6 +138,9 @@ def test_a_line_over_the_limit_goes_whole_to_the_dead_letter_in_pieces(place: Pl
     assert place.files() == {NAME: GOOD}
     letters = place.dead_letters()
     assert "".join(str(letter["event"]) for letter in letters) == long.decode()
+    assert [letter["origin"] for letter in letters] == [
+        {"path": str(place.log), "part": part} for part in ("1", "2", "3 of 3")
+    ]
     assert [letter["offset"] for letter in letters] == [len(GOOD[0]) + 1 + 1000 * part for part in range(3)]
 
 

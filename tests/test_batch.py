@@ -224,6 +224,22 @@ def test_rejecting_an_event_that_is_not_there_is_refused(index: int) -> None:
         Batch([b"{}"]).reject(index, "reason")
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_reject_has_the_tag_that_was_read(in_place: bool) -> None:
+    batch = Batch([b"{}", b"{}", b"{}"], tag="read")
+    batch.tags[1] = "of the source"
+    batch.project(Projection())
+    if in_place:
+        batch.tags[:] = ["new"] * 3
+    else:
+        batch.tags = ["new"] * 3
+    batch.keep([False, True, True])
+    part = batch.part([True, False])
+    part.reject(0, "by a part")
+    batch.reject(1, "by the whole")
+    assert [reject.tag for reject in [*part.settle(), *batch.settle()]] == ["of the source", "read"]
+
+
 def test_a_reject_has_the_bytes_and_the_place_that_were_read() -> None:
     lines = [b'{"n":%d}' % number for number in (1, 22, 333, 4444)]
     batch = Batch(list(lines), tag="t", offset=1000, origin={"path": "a.log"})
@@ -235,7 +251,7 @@ def test_a_reject_has_the_bytes_and_the_place_that_were_read() -> None:
     batch.reject(0, "reason")
     assert batch.settle() == [
         (lines[1], "reason", "t", {"path": "a.log"}, 1000 + 8),
-        (lines[3], "first", "other", {"path": "a.log"}, 1000 + 8 + 9 + 10),
+        (lines[3], "first", "t", {"path": "a.log"}, 1000 + 8 + 9 + 10),
     ]
     assert batch.settle() == []
     assert batch.encoded() == [b'{"n":0}']

@@ -52,7 +52,7 @@ class Reject(NamedTuple):
 
     line: bytes
     reason: str
-    tag: str
+    tag: str  # as it was read too
     origin: Mapping[str, str]
     offset: int  # of the line's first byte, in the file or stream that `origin` names
 
@@ -62,7 +62,8 @@ class Batch:
 
     `position` says where the source resumes right after the last line. `origin` names where the lines come from
     (`path`, for a file), `offset` is the place of the first line's first byte there; the lines lay next to each
-    other, one newline between them.
+    other, one newline between them. The origin of a piece of a line that is too long has the key `part`: "1", "2",
+    and for the last one "3 of 3".
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Batch:
         self.origin = origin
         self.offset = offset
         self._read_lines = lines
+        self._read_tags = self.tags
         self._numbers: Sequence[int] = range(len(lines))  # of each row, its place in _read_lines
         self._projection = _NO_PROJECTION
         self._rows: list[Row] | None = None
@@ -104,6 +106,7 @@ class Batch:
         """Use `projection` for the fields it has, and decode it now; lines that cannot be read are rejected."""
         self._projection = projection
         self._rows = None
+        self._read_tags = list(self.tags)  # the source is done with them, and filters may change them in place
         if projection:
             self._decode()
 
@@ -276,7 +279,7 @@ class Batch:
             for index, reason in sorted(self._pending_rejects.items()):
                 number = self._numbers[index]
                 line = self._read_lines[number]
-                self._rejects.append(Reject(line, reason, self.tags[index], self.origin, offsets[number]))
+                self._rejects.append(Reject(line, reason, self._read_tags[number], self.origin, offsets[number]))
             mask = [kept and index not in self._pending_rejects for index, kept in enumerate(mask)]
             self._pending_rejects = {}
         if not all(mask):
@@ -299,7 +302,7 @@ class Batch:
         """Give a batch of its own of the events where `mask` is true; this one stays as it is."""
         self._leave_records()
         part = Batch([], position=self.position, origin=self.origin, offset=self.offset)
-        part._read_lines = self._read_lines
+        part._read_lines, part._read_tags = self._read_lines, self._read_tags
         part._projection = self._projection
         part.lines, part.tags, part._numbers = self.lines, self.tags, self._numbers
         part._rows, part._encoded = self._rows, self._encoded

@@ -155,11 +155,14 @@ class Log:
         return block
 
     def _batch(self, file: File, block: Block) -> Batch:
+        origin = file.origin
+        if block.part:
+            origin = {**origin, "part": f"{block.part} of {block.part}" if block.last else str(block.part)}
         batch = Batch(
             block.lines,
             tag=self._reading.tag,
             position={self.path: self._files.position()},
-            origin=file.origin,
+            origin=origin,
             offset=block.offset,
         )
         self.changed = False
