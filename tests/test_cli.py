@@ -309,7 +309,8 @@ def test_second_process_is_refused_with_the_id_of_the_first(place: Place) -> Non
         refused = tailrace("run", place.config, "--once")
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"{place.state}/lock is held by process {service.process.pid}: one process per state directory\n"
+        f"{place.state}/lock is held by process {service.process.pid}: one process per state directory; "
+        "stop that one first\n"
     )
 
 

@@ -7,6 +7,7 @@ The kernel holds the lock (flock(2)) and lets go of it when the process ends, ho
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from typing import Final
 from tailrace.durable import Disk, make_directories, write_all
 
 NAME: Final = "lock"
+_REMEDIES: Final = {
+    errno.EROFS: "mount it writable; the kernel makes a file system read-only when its disk fails, dmesg tells",
+    errno.ENOSPC: "make room there",
+}
 
 
 class LockError(Exception):
@@ -41,12 +46,13 @@ def hold(state_dir: Path, disk: Disk | None = None) -> Iterator[None]:
             disk.truncate(descriptor, len(pid))
         except BlockingIOError:
             raise LockError(
-                f"{path} is held by process {_read_pid(descriptor)}: one process per state directory"
+                f"{path} is held by process {_read_pid(descriptor)}: one process per state directory; "
+                "stop that one first"
             ) from None
         except OSError as error:
             raise LockError(
                 f"state directory {state_dir} cannot be used: {error.strerror}: {error.filename or path}; "
-                "set state_dir to a directory that this user may write"
+                + _REMEDIES.get(error.errno or 0, "set state_dir to a directory that this user may write")
             ) from None
         yield
 
