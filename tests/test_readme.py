@@ -87,6 +87,6 @@ def test_the_files_and_tests_that_the_readme_names_are_there() -> None:
 
 def test_the_commands_in_the_table_are_those_of_the_program() -> None:
     environment = os.environ | {"COLUMNS": "120"}
-    for words in re.findall(r"^\| `tailrace ([a-z ]+)", README, re.MULTILINE):
+    for words in re.findall(r"^\| `tailrace ([a-z -]+)", README, re.MULTILINE):
         command = [sys.executable, "-m", "tailrace", *words.split(), "--help"]
         assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0, words
