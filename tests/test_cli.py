@@ -440,7 +440,7 @@ def test_version_is_printed() -> None:
 def test_help_names_every_command() -> None:
     done = tailrace("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("run", "check", "stages", "state", "gzip"))
+    assert all(command in done.stdout for command in ("run", "check", "stages", "state", "dead-letter", "gzip"))
 
 
 def test_help_needs_nothing_that_is_slow_to_import() -> None:

@@ -55,8 +55,9 @@ def test_a_disk_that_is_told_nothing_only_counts(tmp_path: Path) -> None:
     disk.close(descriptor)
     disk.mkdir(str(tmp_path / "d"), 0o750)
     disk.rename(str(path), str(tmp_path / "d" / "a"))
+    disk.link(str(tmp_path / "d" / "a"), str(path))
     disk.unlink(str(tmp_path / "d" / "a"))
-    assert disk.operations == 9
+    assert disk.operations == 10
 
 
 OPERATIONS: dict[str, Callable[[FaultyDisk, int, Path], object]] = {
@@ -67,6 +68,7 @@ OPERATIONS: dict[str, Callable[[FaultyDisk, int, Path], object]] = {
     "chmod": lambda disk, descriptor, _: disk.chmod(descriptor, 0o600),
     "chown": lambda disk, descriptor, _: disk.chown(descriptor, -1, -1),
     "rename": lambda disk, _, path: disk.rename(str(path), f"{path}.new"),
+    "link": lambda disk, _, path: disk.link(str(path), f"{path}.new"),
     "unlink": lambda disk, _, path: disk.unlink(str(path)),
     "mkdir": lambda disk, _, path: disk.mkdir(f"{path}.d", 0o750),
 }
@@ -165,6 +167,11 @@ def test_an_unsynced_removal_may_come_back(tmp_path: Path) -> None:
     assert outcomes(tmp_path, lambda disk, d: disk.unlink(str(d / "old"))) == {(), (("old", b"old"),)}
 
 
+def test_a_second_name_that_was_not_synced_may_be_lost(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, lambda disk, directory: disk.link(str(directory / "old"), str(directory / "new")))
+    assert found == {(("old", b"old"),), (("new", b"old"), ("old", b"old"))}
+
+
 def test_an_unsynced_truncation_may_come_back(tmp_path: Path) -> None:
     def act(disk: FaultyDisk, directory: Path) -> None:
         descriptor = disk.open(str(directory / "old"), os.O_RDWR)
@@ -215,7 +222,7 @@ def test_an_unsynced_directory_may_be_lost_with_what_is_in_it(tmp_path: Path) ->
     assert {(tmp_path / str(seed) / "d").is_dir() for seed in SEEDS} == {True, False}
 
 
-@pytest.mark.parametrize("operation", ["unlink", "rename", "mkdir", "truncate"])
+@pytest.mark.parametrize("operation", ["link", "unlink", "rename", "mkdir", "truncate"])
 def test_an_operation_that_died_was_done_or_not(tmp_path: Path, operation: str) -> None:
     found = set()
     for seed in SEEDS:

@@ -49,6 +49,14 @@ def load_plans(configs: list[Path], plugins: list[Path]) -> list[Plan]:
         fail("\n".join(map(str, error.problems)), BAD_USAGE)
 
 
+def check_state_dir(path: Path) -> None:
+    """Exit with what to do if `path` cannot be a state directory."""
+    if not path.is_dir():
+        fail(f"{path} is no directory; give the state_dir of the config, which the first run makes", BAD_USAGE)
+    if next(path.glob("checkpoint*.json"), None):
+        fail(f"{path} is the directory of one pipeline; give the state directory: {path.resolve().parent}", BAD_USAGE)
+
+
 @contextlib.contextmanager
 def os_errors() -> Iterator[None]:
     """Print an error of the operating system in one line and exit."""

@@ -13,9 +13,9 @@ The rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,8 @@ from tailrace.durable import replace_file, sync_directory
 from tailrace.stage import Damaged
 
 FORMAT = 1
+CURRENT = "checkpoint.json"
+PREVIOUS = "checkpoint.previous.json"
 
 
 class State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -54,23 +56,18 @@ class Checkpoint:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.path = context.state_dir / "checkpoint.json"
-        self.previous = context.state_dir / "checkpoint.previous.json"
+        self.path = context.state_dir / CURRENT
+        self.previous = context.state_dir / PREVIOUS
 
     def load(self) -> State | None:
         """Read the newest whole generation; None if there never was one. Raises Damaged if none is whole."""
         damage: list[str] = []
-        for path in (self.path, self.previous):
-            try:
-                state = decode(path.read_bytes())
-            except FileNotFoundError:
-                continue
-            except ValueError as error:
-                damage.append(f"{path}: {error}")
-                continue
-            if damage:
-                self._put_aside(damage[0])
-            return state
+        for generation in generations(self._context.state_dir):
+            if generation.state is not None:
+                if damage:
+                    self._put_aside(damage[0])
+                return generation.state
+            damage.append(f"{generation.path}: {generation.damage}")
         if damage:
             raise Damaged(
                 f"the checkpoint cannot be read ({'; '.join(damage)}) and there is no whole one before it; restore "
@@ -82,15 +79,42 @@ class Checkpoint:
         """Store `state` durably in place of the present one, which becomes the previous one."""
         replace_file(self._context.disk, self.path, encode(state), previous=self.previous)
 
+    def put_aside(self, path: Path) -> Path:
+        """Move a damaged file away, for else the next save would make it the previous generation; say where it is."""
+        aside = path.with_name(f"checkpoint.damaged-{int(self._context.clock.time())}.json")
+        self._context.disk.rename(str(path), str(aside))
+        sync_directory(self._context.disk, str(path.parent))
+        return aside
+
     def _put_aside(self, damage: str) -> None:
-        """Move the damaged file away, for else the next save would make it the previous generation."""
-        aside = self.path.with_name(f"checkpoint.damaged-{int(self._context.clock.time())}.json")
-        self._context.disk.rename(str(self.path), str(aside))
-        sync_directory(self._context.disk, str(self.path.parent))
+        aside = self.put_aside(self.path)
         self._context.log.error(
             "checkpoint is damaged; the generation before it is used and nothing is lost by that",
             extra={"damage": damage, "kept_as": str(aside)},
         )
+
+
+class Generation(NamedTuple):
+    """A stored checkpoint: its state, or what is wrong with it."""
+
+    path: Path
+    saved: float  # seconds since the epoch
+    state: State | None
+    damage: str = ""
+
+
+def generations(directory: Path) -> Iterator[Generation]:
+    """Read the checkpoints in a pipeline's directory, the newest first. Changes nothing; raises OSError."""
+    for path in (directory / CURRENT, directory / PREVIOUS):
+        try:
+            saved = path.stat().st_mtime
+            content = path.read_bytes()
+        except FileNotFoundError:  # there is none, or it is being renamed just now
+            continue
+        try:
+            yield Generation(path, saved, decode(content))
+        except ValueError as error:
+            yield Generation(path, saved, None, str(error))
 
 
 def encode(state: State) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace import __version__, gzipcli, logs, statecli
+from tailrace import __version__, deadlettercli, gzipcli, logs, statecli
 from tailrace.arguments import BAD_USAGE, FAILED, Configs, Plugins, fail, load_plans, make_registry
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(statecli.app, name="state", help="Look at what is stored about pipelines, or repair it.")
+app.add_typer(deadlettercli.app, name="dead-letter", help="Look at rejected events, or process them again.")
 app.add_typer(gzipcli.app, name="gzip", help="Save what is whole in a damaged file.")
 
 

@@ -40,6 +40,10 @@ class Disk:
         """Rename within one file system, replacing `target` atomically."""
         os.replace(source, target)
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name; FileExistsError if `target` is there."""
+        os.link(source, target)
+
     def unlink(self, path: str) -> None:
         """Remove a file."""
         os.unlink(path)

@@ -142,6 +142,15 @@ class FaultyDisk(Disk):
         if fails:
             raise self._fail("rename", target)
 
+    def link(self, source: str, target: str) -> None:
+        """Give a second name; until the directory is synced a power cut may take it away."""
+        fails = self._fails()
+        if not fails or self._either():
+            super().link(source, target)
+            self._undo_later(target, lambda: _remove(target))
+        if fails:
+            raise self._fail("link", target)
+
     def unlink(self, path: str) -> None:
         """Remove; until the directory is synced a power cut may bring the file back."""
         fails = self._fails()

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tailrace import deadletter, lock
-from tailrace.checkpoint import Checkpoint, State, decode, pipelines
-from tailrace.context import Context
+from tailrace import deadletter, letters, lock
+from tailrace.checkpoint import CURRENT, State, generations, pipelines
 
 COMPRESSED = (".gz", ".zst")  # their offsets are those of the content, their sizes are not
 
@@ -81,28 +80,23 @@ def inspect(state_dir: Path) -> Report:
 
 
 def _inspect_pipeline(directory: Path) -> PipelineReport:
-    checkpoint = Checkpoint(Context(pipeline=directory.name, state_dir=directory))
     damage: list[str] = []
-    for path in (checkpoint.path, checkpoint.previous):
-        try:
-            state = decode(path.read_bytes())
-            saved = path.stat().st_mtime
-        except FileNotFoundError:  # it may be renamed just now
-            continue
-        except ValueError as error:
-            damage.append(f"{path}: {error}")
+    for generation in generations(directory):
+        state = generation.state
+        if state is None:
+            damage.append(f"{generation.path}: {generation.damage}")
             continue
         outputs = [_output(sink, path, length) for sink, path, length in recorded_files(state)]
         return PipelineReport(
             name=directory.name,
             damage=damage,
             generation=state.generation,
-            saved=saved,
+            saved=generation.saved,
             inputs=list(_inputs(state.source, "")),
             outputs=outputs,
-            dead_letters=_count_dead_letters(outputs),
+            dead_letters=_count_dead_letters(outputs, directory, state),
         )
-    return PipelineReport(name=directory.name, damage=damage or [f"{checkpoint.path}: it is gone"])
+    return PipelineReport(name=directory.name, damage=damage or [f"{directory / CURRENT}: it is gone"])
 
 
 def recorded_files(state: State) -> Iterator[tuple[str, str, int]]:
@@ -152,13 +146,7 @@ def _input(path: str, offset: int, position: Mapping[str, Any]) -> Input:
     return Input(path, offset, "ok", status.st_size, status.st_size - offset)
 
 
-def _count_dead_letters(outputs: list[Output]) -> int | None:
-    for output in outputs:
-        if output.sink == deadletter.NAME:
-            return _count_lines(output.path) if output.present is not None else 0
-    return None
-
-
-def _count_lines(path: str) -> int:
-    with open(path, "rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+def _count_dead_letters(outputs: list[Output], directory: Path, state: State) -> int | None:
+    if all(output.sink != deadletter.NAME for output in outputs):
+        return None
+    return sum(1 for extent in letters.waiting(directory, state) for _ in extent)
