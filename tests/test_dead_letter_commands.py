@@ -264,6 +264,7 @@ def test_replay_puts_through_what_was_fixed(place: Place) -> None:
     assert place.show().startswith("audit: 4 events in the dead letter\n")
     assert place.run("run", "--once", place.config).returncode == 0
     assert len(place.written()) == 7
+    assert tailrace("state", "verify", place.state_dir).exit_code == 0
 
 
 def test_replay_says_what_is_left_because_it_is_no_event(place: Place) -> None:
@@ -323,6 +324,7 @@ def test_a_replay_that_fails_is_told_and_finished_by_the_next_one(
     assert place.show().startswith("audit: 10 events in the dead letter\n")
     monkeypatch.chdir(place.directory)  # the paths in the checkpoint are others than those that are given here
     assert tailrace("dead-letter", "show", "state").stdout == place.show()
+    assert tailrace("state", "repair", "state").stdout == "there is nothing to repair\n"
     (shown,) = json.loads(tailrace("state", "show", place.state_dir, "--json").stdout)["pipelines"]
     assert shown["dead_letters"] == 10
     place.configure(limit=1000)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from tailrace.inspection import Input, Output, PipelineReport, Report
 from tailrace.logs import escape
+from tailrace.verification import Verification
+
+NOTHING: Final = "no pipeline has committed anything yet"
 
 _INPUT_STATES: Final = {
     "ok": "",
@@ -22,14 +26,35 @@ def render(report: Report) -> str:
     return "\n".join(_lines(report))
 
 
+def _heading(state_dir: str, holder: str | None) -> str:
+    return f"{escape(state_dir)}: {f'held by process {holder}' if holder else 'no process holds it'}"
+
+
 def _lines(report: Report) -> Iterator[str]:
-    held = f"held by process {report.holder}" if report.holder else "no process holds it"
-    yield f"{escape(report.state_dir)}: {held}"
+    yield _heading(report.state_dir, report.holder)
     if not report.pipelines:
-        yield "no pipeline has committed anything yet"
+        yield NOTHING
     for pipeline in report.pipelines:
         yield ""
         yield from _pipeline_lines(pipeline, running=report.holder is not None)
+
+
+def verification_lines(state_dir: Path, holder: str | None, found: Iterable[Verification]) -> Iterator[str]:
+    """Write down what was verified: a line for each pipeline, and for each thing that is wrong or noteworthy."""
+    yield _heading(str(state_dir), holder)
+    pipeline = None
+    for pipeline in found:
+        wrong = len(pipeline.findings)
+        generation = f"generation {pipeline.state.generation}" if pipeline.state else "no checkpoint can be read"
+        size = f"{pipeline.files} files, {pipeline.bytes} bytes committed"
+        state = f"{wrong} things are wrong" if wrong else "whole"
+        yield f"{escape(pipeline.name)}: {generation}, {size}: {state}"
+        for finding in pipeline.findings:
+            yield f"  WRONG {finding}"
+        for note in pipeline.notes:
+            yield f"  note: {escape(note)}"
+    if pipeline is None:
+        yield NOTHING
 
 
 def _pipeline_lines(pipeline: PipelineReport, *, running: bool) -> Iterator[str]:
