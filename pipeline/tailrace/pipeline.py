@@ -105,6 +105,7 @@ class Pipeline:
         self._dead_letter = DeadLetter(context)
         self._state = State()
         self._unit = _Unit()
+        self._is_uncovered = False  # the last commit's events are in one generation of the checkpoint only
         self._last_commit = 0.0
         self._commit_took = 0.0
 
@@ -177,7 +178,9 @@ class Pipeline:
                     self._commit()
             elif once:
                 break
-            elif self._unit.since is not None and self._may_commit_early():
+            elif self._unit.since is None:
+                self._cover()
+            elif self._may_commit_early():
                 self._commit()
         if self._unit.since is not None:
             self._commit()
@@ -266,9 +269,20 @@ class Pipeline:
             self.source.commit(covered_before)
         self._tell_rejects()
         self._unit = _Unit()
+        self._is_uncovered = True
         self.counts.commits += 1
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
+
+    def _cover(self) -> None:
+        """Make the checkpoint generation before the newest cover as much, now that nothing is going on.
+
+        So a source gives up the last events too, and does not keep them until others come.
+        """
+        if self._is_uncovered and self._state.source is not None:
+            self._save({}, {})
+            self.source.commit(self._state.source)
+        self._is_uncovered = False
 
     def _tell_rejects(self) -> None:
         """Say that events are in the dead letter: once per commit, however many they are."""
