@@ -1,4 +1,4 @@
-"""The command line: `tailrace run`, `check`, `stages` and `state`.
+"""The command line: `tailrace run`, `check`, `stages`, `state` and `kubeconfig`.
 
 Exit codes: 0 done; 1 a pipeline failed, or the state directory is not in order; 2 bad config or usage.
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from tailrace import __version__, logs
+from tailrace import __version__, logs, pairing
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -148,6 +148,9 @@ def stages(
         Console().print(Markdown(text))
     else:
         print(text)
+
+
+app.command()(pairing.kubeconfig)
 
 
 @state_app.command()
