@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from tailrace.context import Context
+from tailrace.durable import Disk
 from tailrace.pipeline import Pipeline
 from tailrace.stage import Sink
 from tailrace.testing import ListSink
@@ -50,10 +51,10 @@ def wait_until(is_so: Callable[[], bool], limit: float = LIMIT) -> None:
 class Running:
     """A pipeline from a webhook to a sink in memory, or to `sink`, while the `with` block lasts."""
 
-    def __init__(self, state_dir: Path, sink: Sink | None = None, **options: Any) -> None:
+    def __init__(self, state_dir: Path, sink: Sink | None = None, *, disk: Disk | None = None, **options: Any) -> None:
         self.source = Webhook(**{"listen": "127.0.0.1:0"} | options)
         self.memory = ListSink()
-        context = Context(pipeline="test", state_dir=state_dir)
+        context = Context(pipeline="test", state_dir=state_dir, disk=disk or Disk())
         self.pipeline = Pipeline(context, self.source, [], {"sink": sink or self.memory}, commit_interval=0.05)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
