@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import orjson
 
-from tailrace.batch import Position, Reject
+from tailrace.batch import Position
 from tailrace.context import Context
 from tailrace.ledger import Ledger
+from tailrace.reject import Reject
 
 NAME = "dead-letter"  # stages are named in snake case
 FILE = "dead-letter.jsonl"
@@ -56,6 +57,7 @@ def envelope(reject: Reject, now: str) -> bytes:
     """Wrap a rejected event; a line that is not UTF-8 goes as base64."""
     about = {
         "time": now,
+        "kind": reject.kind,
         "reason": _text(reject.reason),
         "tag": _text(reject.tag),
         "origin": {key: _text(value) for key, value in reject.origin.items()},

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailrace.batch import Batch, Position, Reject
+from tailrace.batch import Batch, Position
 from tailrace.checkpoint import Checkpoint, State
 from tailrace.context import Context
 from tailrace.deadletter import NAME as DEAD_LETTER
@@ -26,6 +26,7 @@ from tailrace.deadletter import DeadLetter
 from tailrace.durable import make_directories
 from tailrace.fields import Projection
 from tailrace.match import TagPattern
+from tailrace.reject import Reject
 from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Stage
 
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit

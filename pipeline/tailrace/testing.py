@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tailrace.batch import Batch, Position, Reject
+from tailrace.batch import Batch, Position
 from tailrace.checkpoint import merge
 from tailrace.context import Context
 from tailrace.faults import Crash, FaultyDisk
 from tailrace.fields import Projection
+from tailrace.reject import Reject
 from tailrace.stage import EndOfInput, Filter, Payload, Sink, Source
 
 __all__ = [
