@@ -67,7 +67,7 @@ def test_each_event_is_written_once(tmp_path: Path) -> None:
     made.open({})
     position: dict[str, Any] = {}
     for lines in ([b"1", b"2"], [], [b"3"]):
-        made.add(map(reject, lines))
+        made.add([reject(line) for line in lines])
         position = merge(position, made.prepare())
         position = merge(position, made.flush())
     assert [letter["event"] for letter in letters(tmp_path)] == ["1", "2", "3"]

@@ -47,6 +47,10 @@ class ListSource(Source, kw_only=True):
     tag: str = "test"
     batch_size: int = 3
 
+    def __post_init__(self) -> None:
+        """Start at the first line, for `lag` may be asked before `open`."""
+        self._next = 0
+
     def open(self, position: Position | None) -> None:
         """Start at the position's line."""
         self._next = int(position["next"]) if position else 0
