@@ -162,6 +162,7 @@ def test_counters_say_what_became_of_the_events(tmp_path: Path) -> None:
         "not_an_object": 1,
         "unreadable": 0,
         "too_long": 0,
+        "damaged": 0,
         "cannot_change": 0,
         "filter": 1,
     }

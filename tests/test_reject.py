@@ -15,6 +15,7 @@ from tailrace.stage import BadEvent, Filter, RecordFilter
 from tailrace.testing import apply
 from tailrace_plugins.filters.keep import Keep
 from tailrace_plugins.sources.tail import Tail
+from tailrace_plugins.sources.webhook import Webhook
 
 UNREADABLE_LINES = [
     (b"", "not_json"),
@@ -116,6 +117,21 @@ def test_line_that_is_too_long_for_its_source_has_a_kind_of_its_own(tmp_path: Pa
         assert [kind for batch in pieces for kind in kinds(batch)] == ["too_long"] * 2
     finally:
         source.close()
+
+
+def test_bytes_that_were_damaged_where_a_source_kept_them_have_a_kind_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "0000000001.spool").write_bytes(b"no record\n" * 2)
+    source = Webhook(listen="127.0.0.1:0")
+    source.attach(Context(pipeline="t", state_dir=tmp_path))
+    source.open(None)
+    try:
+        batch = source.read(0)
+        assert batch is not None
+        assert kinds(batch) == ["damaged"]
+    finally:
+        source.close()
+        source.stop()
 
 
 def test_kind_that_there_is_not_is_a_bug_that_names_those_there_are() -> None:

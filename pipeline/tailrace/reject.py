@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
-RejectKind = Literal["not_json", "not_an_object", "unreadable", "too_long", "cannot_change", "filter"]
+RejectKind = Literal["not_json", "not_an_object", "unreadable", "too_long", "damaged", "cannot_change", "filter"]
 """Why an event is rejected.
 
 * `not_json`: the line is not JSON, or empty
 * `not_an_object`: it is JSON, but no object
 * `unreadable`: it is JSON, but nested too deeply, or with a number of too many digits
 * `too_long`: it is longer than the source takes
+* `damaged`: what the source had stored of it is not what was stored
 * `cannot_change`: a field of it cannot be changed as a filter wants without breaking the line
 * `filter`: a filter cannot process it
 """
