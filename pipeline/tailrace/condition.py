@@ -51,6 +51,11 @@ class Freshness:
         """The source has nothing more to give."""
         self._mark = now, bytes_in
 
+    def note_rest(self) -> None:
+        """All was committed when the source had nothing more to give."""
+        if self._mark is not None:
+            self.at = self._mark[0]
+
     def note_commit(self, now: float, bytes_in: int, lag: int) -> None:
         """All that was read is committed; `lag` is how many bytes there are to read beyond it."""
         if self._mark is not None and bytes_in >= self._mark[1]:

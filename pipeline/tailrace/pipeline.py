@@ -49,12 +49,6 @@ class _Unit:
     bytes: int = 0
     since: float | None = None  # when its first event was read
 
-    def add(self, batch: Batch, size: int, now: float) -> None:
-        self.position |= batch.position
-        self.bytes += size
-        if self.since is None:
-            self.since = now
-
 
 class Pipeline:
     """One source → filters → sinks. `run` blocks until it is told to stop; use a thread for each pipeline.
@@ -112,8 +106,7 @@ class Pipeline:
 
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
-        before = self.condition
-        since = before.since if state == before.state else self.context.clock.time()
+        since = self.condition.since if state == self.condition.state else self.context.clock.time()
         self.condition = Condition(state, since, cause)
 
     def _run(self, stop: threading.Event, once: bool) -> None:
@@ -177,24 +170,15 @@ class Pipeline:
                 if empty or self._is_due():
                     self._commit()
                 continue
-            self._note_all_read()
+            self.freshness.note_all_read(self.context.clock.monotonic(), self.counts.bytes_in)
             if once:
                 break
             if self._unit.since is None:
-                self._cover()
-            elif self._may_commit_early():
+                self._rest()
+            elif self.context.clock.monotonic() >= self._early_commit_at():
                 self._commit()
         if self._unit.since is not None:
             self._commit()
-
-    def _note_all_read(self) -> None:
-        """The source has nothing more to give at present; if all that it gave is committed, all is well."""
-        now = self.context.clock.monotonic()
-        self.freshness.note_all_read(now, self.counts.bytes_in)
-        if self._unit.since is None:
-            self.freshness.at = now
-            self.counts.uncommitted_since = None
-            self.enter("running")
 
     def _patience(self, once: bool) -> float:
         """How long the next read may wait: not at all while there is something to commit and nothing else to do."""
@@ -207,9 +191,6 @@ class Pipeline:
     def _early_commit_at(self) -> float:
         return self._last_commit + max(QUICK_COMMIT, COMMIT_SHARE * self._commit_took)
 
-    def _may_commit_early(self) -> bool:
-        return self.context.clock.monotonic() >= self._early_commit_at()
-
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
@@ -218,7 +199,10 @@ class Pipeline:
         """Take one batch through filters and into the sinks' memory."""
         size = sum(map(len, batch.lines)) + len(batch)
         now = self.context.clock.monotonic()
-        self._unit.add(batch, size, now)
+        self._unit.position |= batch.position
+        self._unit.bytes += size
+        if self._unit.since is None:
+            self._unit.since = now
         self.counts.add_batch(len(batch), size, now)
         batch.project(self._projection)
         self._set_aside(batch.settle())
@@ -286,8 +270,8 @@ class Pipeline:
             self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.source.lag())
         self.enter("running")
 
-    def _cover(self) -> None:
-        """Make the checkpoint generation before the newest cover as much, now that nothing is going on.
+    def _rest(self) -> None:
+        """Nothing is going on: make the checkpoint generation before the newest cover as much.
 
         So a source gives up the last events too, and does not keep them until others come.
         """
@@ -295,6 +279,9 @@ class Pipeline:
             self._save({}, {})
             self.source.commit(self._state.source)
         self._is_uncovered = False
+        self.freshness.note_rest()
+        self.counts.uncommitted_since = None
+        self.enter("running")
 
     def _save(self, source: Position, sinks: Mapping[str, Position]) -> None:
         state = self._state.advanced(source, sinks)
