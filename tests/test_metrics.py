@@ -253,6 +253,28 @@ def test_state_follows_the_life_of_a_pipeline(tmp_path: Path) -> None:
     assert Page(made).value("recoveries_total") == 1
 
 
+def test_pipeline_that_fails_at_rest_stays_recovering_until_it_does_not(tmp_path: Path) -> None:
+    seen: list[str] = []
+    stop = threading.Event()
+
+    class Quiet(ListSource, kw_only=True):
+        """Gives one event and then nothing; the first two times it cannot forget what is covered."""
+
+        def read(self, timeout: float) -> Batch | None:
+            seen.append(made.condition.state)
+            if made.counts.recoveries == 2 and seen[-1] == "running":
+                stop.set()
+            return None if made.counts.events_in else Batch([b"{}"], position={"next": 1})
+
+        def commit(self, position: Position) -> None:
+            if made.counts.recoveries < 2:
+                raise Retry("the disk is full")
+
+    made = pipeline(tmp_path, source=Quiet(lines=[]), commit_bytes=1)
+    made.run(stop)
+    assert seen == ["running", "running", "recovering", "recovering", "running"]
+
+
 def test_condition_has_the_last_cause_and_the_time_of_the_first(tmp_path: Path) -> None:
     made = pipeline(tmp_path, clock=HandClock())
     made.enter("recovering", "the disk is full")

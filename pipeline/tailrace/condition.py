@@ -41,27 +41,25 @@ class Freshness:
 
     def __init__(self, now: float) -> None:
         self.at = now  # before the first commit: when the pipeline was made
-        self._mark: tuple[float, int] | None = None
+        self._mark = now, 0
 
     def go_back(self) -> None:
-        """Forget the mark: what was read and not committed is read, and counted, again."""
-        self._mark = None
+        """Give the mark up: what was read and not committed is read, and counted, again."""
+        self._mark = self.at, 0
 
     def note_all_read(self, now: float, bytes_in: int) -> None:
         """The source has nothing more to give."""
         self._mark = now, bytes_in
 
     def note_rest(self) -> None:
-        """All was committed when the source had nothing more to give."""
-        if self._mark is not None:
-            self.at = self._mark[0]
+        """And all that it gave is committed."""
+        self.at = self._mark[0]
 
     def note_commit(self, now: float, bytes_in: int, lag: int) -> None:
         """All that was read is committed; `lag` is how many bytes there are to read beyond it."""
-        if self._mark is not None and bytes_in >= self._mark[1]:
-            self.at = self._mark[0]
-            self._mark = None
-        if self._mark is None:
+        marked_at, wanted = self._mark
+        if bytes_in >= wanted:
+            self.at = marked_at
             self._mark = now, bytes_in + lag
 
 
