@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tailrace.config import load
+from tailrace.context import Context
+from tailrace.metrics import exposition
+from tailrace.pipeline import Pipeline
 from tailrace.registry import Registry
 from tailrace.stage import Filter
-from tailrace.testing import apply, check_filter
+from tailrace.testing import ListSink, ListSource, apply, check_filter
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,10 +52,27 @@ def test_make_demo_ends_well() -> None:
 
 
 def test_the_config_in_the_readme_is_the_one_in_configs() -> None:
-    (shown,) = blocks("yaml")
+    shown = blocks("yaml")[0]
     config = (ROOT / "configs" / "audit-by-namespace.yaml").read_text()
     without_comments = "\n".join(line for line in config.splitlines() if not line.lstrip().startswith("#"))
     assert shown.strip() == without_comments.strip()
+
+
+def test_every_other_piece_of_config_in_the_readme_can_be_put_on_top_of_it(tmp_path: Path) -> None:
+    config, *pieces = blocks("yaml")
+    assert pieces
+    for piece in pieces:
+        path = tmp_path / "tailrace.yaml"
+        path.write_text(piece + config)
+        load([path], Registry.standard(), {})
+
+
+def test_every_metric_that_the_readme_names_is_on_the_page(tmp_path: Path) -> None:
+    context = Context(pipeline="audit", state_dir=tmp_path)
+    page = exposition([Pipeline(context, ListSource(lines=[]), [], {"out": ListSink()})]).decode()
+    names = set(re.findall(r"tailrace_[a-z_]+", README))
+    assert len(names) == 5
+    assert not [name for name in names if f"\n{name}{{" not in page]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tailrace import __version__, logs, pairing
 if TYPE_CHECKING:
     from types import FrameType
 
-    from tailrace.config import Plan
+    from tailrace.config import Config
     from tailrace.registry import Registry
     from tailrace.service import Service
 
@@ -74,14 +74,14 @@ def run(
     from tailrace.service import Service
 
     logs.configure(sys.stderr, log_format, log_level)
-    plans = _load(configs, plugins)
+    config = _load(configs, plugins)
     with contextlib.ExitStack() as held:
         try:
-            for state_dir in sorted({plan.state_dir.resolve() for plan in plans}):
+            for state_dir in sorted({plan.state_dir.resolve() for plan in config.plans}):
                 held.enter_context(lock.hold(state_dir))
         except lock.LockError as error:
             _fail(str(error), FAILED)
-        service = Service(plans)
+        service = Service(config.plans, config.admin)
         _obey_signals(service)
         if once and sys.stderr.isatty() and log_format is not logs.Format.JSON:
             code = _run_with_progress(service, log_format, log_level)
@@ -122,7 +122,7 @@ def _run_with_progress(service: Service, log_format: logs.Format, log_level: log
 @app.command()
 def check(configs: Configs, plugins: Plugins = []) -> None:  # noqa: B006
     """Say all that is wrong with config files; run nothing."""
-    for plan in _load(configs, plugins):
+    for plan in _load(configs, plugins).plans:
         first_sink = 1 + len(plan.filters)
         print(f"ok: {plan.name}: {' -> '.join([*plan.types[:first_sink], ', '.join(plan.types[first_sink:])])}")
 
@@ -205,7 +205,7 @@ def _registry(plugins: list[Path]) -> Registry:
     return registry
 
 
-def _load(configs: list[Path], plugins: list[Path]) -> list[Plan]:
+def _load(configs: list[Path], plugins: list[Path]) -> Config:
     """Read the configs; print all that is wrong with them and exit."""
     import os
 

@@ -92,7 +92,7 @@ class Reader:
         self._context.log.error("the spool is damaged; the bytes go to the dead letter", extra=extra)
         damaged = segment.read(offset, behind - offset)
         batch = Batch([damaged], position=self._position(), origin={"path": segment.path}, offset=offset)
-        batch.reject(0, f"the spool is damaged: {reason}")
+        batch.reject(0, f"the spool is damaged: {reason}", "damaged")
         return batch
 
     def _tell_loss(self, number: int, offset: int, end: int | None) -> None:
