@@ -102,7 +102,7 @@ def make_app(context: Context, receiver: Receiver, spool: Spool) -> FastAPI:
             receiver.authorize(request)
         except Refusal as refusal:
             return answer({"error": str(refusal)}, refusal.status, refusal.headers)
-        return PlainTextResponse(context.exposition())
+        return Response(context.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/{path:path}", responses=_ANSWERS, openapi_extra={"requestBody": _BODY})
     async def post(path: str, request: Request) -> Response:
