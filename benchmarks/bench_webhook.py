@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,18 +118,17 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
-    def pending(self) -> int:
-        """Give the number of bytes in the spool that no commit covers."""
+    def is_drained(self) -> bool:
+        """Tell whether everything in the spool is committed."""
         page = get(self, "/metrics").decode()
-        return sum(float(line.split()[-1]) > 0 for line in page.splitlines() if line.startswith("tailrace_spool_bytes"))
+        return any(line.startswith("tailrace_spool_bytes{") and line.endswith(" 0.0") for line in page.splitlines())
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(LIMIT)
 
 
-def wait_until(is_so: object, otherwise: str) -> None:
-    assert callable(is_so)
+def wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + LIMIT
     while not is_so():
         if time.monotonic() > deadline:
@@ -228,7 +227,7 @@ def measure(
         before = server.cpu()
         took = post_all(server, lists, connections)
         if not floor:
-            wait_until(lambda: server.pending() == 0, "the spool was not emptied")
+            wait_until(server.is_drained, "the spool was not emptied")
         figures = Figures(events, events / took, (server.cpu() - before) / events * 1e6, server.peak())
     finally:
         server.stop()
@@ -246,9 +245,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="how long to send at the API server's own rate")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
-    os.sched_setaffinity(
-        0, [min(os.sched_getaffinity(0))] if len(os.sched_getaffinity(0)) == 1 else os.sched_getaffinity(0)
-    )
     lists = bodies(options.events, options.mean_bytes)
     rows: dict[str, float] = {}
     with place() as directory:

@@ -69,11 +69,12 @@ class Reader:
             self._open = Segment(segment_path(self._spool.directory, number))
         segment = self._open
         try:
-            record, payload = segment.record(offset, end)
+            record, data = segment.record(offset, end)
         except Damage as damage:
             return self._give_damage(segment, offset, end, str(damage))
         self._go_to(Place(number, record.end))
-        lines = [payload] if record.request.whole else payload.split(b"\n")
+        # between its head and the newline at its end, a record is its lines
+        lines = [data[record.payload - offset : -1]] if record.request.whole else data.split(b"\n")[1:-1]
         return Batch(
             self._finish(record, lines),
             tag=record.request.tag,

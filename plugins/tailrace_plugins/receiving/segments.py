@@ -17,6 +17,7 @@ from tailrace_plugins.receiving.record import HEAD_BYTES, MARK, Damage, Record, 
 
 _NAME = re.compile(r"([0-9]{10})\.spool")
 _CHUNK: Final = 1 << 20
+_HEAD_GUESS: Final = 1024  # bytes that hold nearly every head, which says how long the record is
 
 
 def segment_path(directory: Path, number: int) -> str:
@@ -48,19 +49,16 @@ class Segment:
             self._descriptor = -1
 
     def record(self, offset: int, end: int) -> tuple[Record, bytes]:
-        """Give the record at `offset`, and its payload; `end` is how far the segment may be read.
-
-        Raises Damage.
-        """
-        size = min(_CHUNK, end - offset)
-        data = os.pread(self._descriptor, size, offset)
-        found = parse(data, 0, offset)
-        if not isinstance(found, Record):
-            data += os.pread(self._descriptor, min(found, end - offset) - len(data), offset + len(data))
+        """Give the record at `offset`, and its bytes; `end` is how far the segment may be read. Raises Damage."""
+        wanted = _HEAD_GUESS
+        while True:
+            data = os.pread(self._descriptor, min(wanted, end - offset), offset)
             found = parse(data, 0, offset)
-        if not isinstance(found, Record):
-            raise Damage("the segment ends within a record")
-        return found, data[found.payload - offset : found.end - offset - 1]
+            if isinstance(found, Record):
+                return found, data[: found.end - offset]  # the same bytes, not a copy, but for short records
+            if wanted >= end - offset:
+                raise Damage("the segment ends within a record")
+            wanted = found
 
     def skip_damage(self, offset: int, end: int) -> int:
         """Give the offset of the first whole record behind `offset`, or `end`."""
