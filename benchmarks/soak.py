@@ -39,6 +39,7 @@ CONNECTIONS = 8
 ROTATE_BYTES = 4 << 20
 PACE = 0.004  # seconds between two lots of events; some 20,000 events a second
 SAMPLE_SECONDS = 1.0
+ENOUGH_SAMPLES = 60
 FINISH_SECONDS = 300.0
 GROWTH = 1.25  # what the last third may have more than the first
 SLACK = 8e6  # bytes, and
@@ -87,8 +88,9 @@ def _stamp(number: int) -> str:
 class Sender:
     """One connection of the API server's webhook backend: a body again and again, until it is answered with 200."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, abandoned: threading.Event) -> None:
         self.name = name
+        self._abandoned = abandoned
         self.events = self.attempts = 0
         self._port = port
         self._connection: http.client.HTTPConnection | None = None
@@ -100,7 +102,8 @@ class Sender:
             items = b",".join(event(self.name, self.events + each)[1] for each in range(count))
             body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[' + items + b"]}\n"
             while not self._post(body):
-                time.sleep(0.1)
+                if self._abandoned.wait(0.1):
+                    return
             self.events += count
         if self._connection is not None:
             self._connection.close()
@@ -170,7 +173,7 @@ class Collector:
             self.start()
         elif harm == "terminate":
             self.process.terminate()
-            if self.process.wait(FINISH_SECONDS):
+            if self.process.wait(FINISH_SECONDS) not in (0, -signal.SIGTERM):  # that, if it was only starting
                 raise SystemExit(f"FAIL: it ended with {self.process.returncode} when it was told to stop")
             self.start()
         elif harm == "pause":
@@ -224,8 +227,10 @@ def find_faults(collector: Collector, writer: Writer, senders: list[Sender]) -> 
 
 
 def find_growth(samples: list[tuple[float, int, int]]) -> list[str]:
-    """Compare the last third of the time with the first; give what has grown."""
-    third = max(len(samples) // 3, 1)
+    """Compare the last third of the time with the first; give what has grown. Nothing can be said of a short time."""
+    if len(samples) < ENOUGH_SAMPLES:
+        return []
+    third = len(samples) // 3
     wrong = []
     for name, at, slack in (("memory", 1, SLACK), ("descriptors", 2, SLACK_FILES)):
         first, last = (median(sample[at] for sample in part) for part in (samples[:third], samples[-third:]))
@@ -248,8 +253,8 @@ def soak(directory: Path, seconds: float, seed: int) -> list[str]:
     rng = random.Random(seed)
     collector = Collector(directory, free_port(), rng)
     writer = Writer(directory / "log" / "audit.log")
-    senders = [Sender(f"sender{number}", collector.port) for number in range(CONNECTIONS)]
-    stop = threading.Event()
+    stop, abandoned = threading.Event(), threading.Event()
+    senders = [Sender(f"sender{number}", collector.port, abandoned) for number in range(CONNECTIONS)]
     runs = [writer.run, *(sender.run for sender in senders)]
     threads = [threading.Thread(target=run, args=(stop,)) for run in runs]
     collector.start()
@@ -271,6 +276,9 @@ def soak(directory: Path, seconds: float, seed: int) -> list[str]:
         while time.monotonic() - begin < seconds:
             rest(rng.uniform(0.5, min(8.0, seconds / 4)))
             collector.torment(rest)
+    except BaseException:
+        abandoned.set()
+        raise
     finally:
         stop.set()
         for thread in threads:
