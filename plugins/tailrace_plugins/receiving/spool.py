@@ -300,11 +300,6 @@ class Spool:
                 return _received(segment_path(self.directory, number), offset)
         return None
 
-    def digests(self) -> int:
-        """Give the number of digests that are kept."""
-        with self._changed:
-            return len(self._digests)
-
 
 def _received(path: str, offset: int) -> float | None:
     try:
