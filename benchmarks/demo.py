@@ -1,4 +1,4 @@
-"""The demo: the sample split by namespace, and the same bytes again in spite of a kill -9 half way.
+"""The demo: the sample split by namespace, the same bytes again in spite of a kill -9 half way, and a webhook by user.
 
 python -m benchmarks.demo
 """
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.demo_webhook import show_webhook
 from benchmarks.job import SAMPLE, Job, count, read, repeat_input
 
 from tailrace.checkpoint import decode
@@ -145,6 +146,7 @@ def main() -> None:
     try:
         show_split(directory)
         show_kill(directory)
+        show_webhook(directory)
     finally:
         shutil.rmtree(directory)
 

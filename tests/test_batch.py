@@ -250,8 +250,8 @@ def test_a_reject_has_the_bytes_and_the_place_that_were_read() -> None:
     batch.reject(2, "second")
     batch.reject(0, "reason")
     assert batch.settle() == [
-        (lines[1], "reason", "t", {"path": "a.log"}, 1000 + 8),
-        (lines[3], "first", "t", {"path": "a.log"}, 1000 + 8 + 9 + 10),
+        (lines[1], "reason", "t", {"path": "a.log"}, 1000 + 8, "filter"),
+        (lines[3], "first", "t", {"path": "a.log"}, 1000 + 8 + 9 + 10, "filter"),
     ]
     assert batch.settle() == []
     assert batch.encoded() == [b'{"n":0}']

@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailrace.batch import Batch, Reject
+from tailrace.batch import Batch
 from tailrace.fields import Path, Projection, parse_field
+from tailrace.reject import Reject
 
 FIELDS = ["a", "b", "o", "o.x", "o.y", "o.y.z", "n.m"]
 KEYS = ["a", "b", "o", "new"]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -89,6 +91,8 @@ class Stuck(Announce, kw_only=True):
         threading.Event().wait()
 '''
 
+SERVING = {"fastapi", "prometheus_client", "uvicorn"}  # slow to import
+
 EVENTS = [b'{"verb":"get","n":%d}' % number for number in range(500)]
 
 
@@ -116,6 +120,13 @@ class Place:
     def written(self, name: str = "audit") -> list[bytes]:
         output = self.output(name)
         return output.read_bytes().splitlines() if output.exists() else []
+
+    def serve(self) -> tuple[str, int]:
+        """Give the config an admin server, on a port that was free a moment ago."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            host, port = server.getsockname()
+        self.config.write_text(f"admin: {{listen: '{host}:{port}'}}\n" + self.config.read_text())
+        return host, port
 
     def configure(self, *names: str, options: str = "", filters: str = "[]", sink: str = "announce") -> None:
         """Declare a pipeline for each name."""
@@ -259,6 +270,37 @@ def test_killed_process_leaves_nothing_that_the_next_one_gets_wrong(place: Place
     place.write_events([b'{"n":500}'])
     assert tailrace("run", place.config, "--once").returncode == 0
     assert place.written() == [*EVENTS, b'{"n":500}']
+
+
+def test_admin_server_answers_until_the_signal_and_warns_in_the_form_of_the_log(place: Place) -> None:
+    address = place.serve()
+    with running("run", place.config) as service:
+        assert service.wait_for("the admin server answers")["address"] == "{}:{}".format(*address)
+        service.wait_for_events(place, EVENTS)
+        for path, text in (
+            ("/livez", "ok"),
+            ("/readyz", "ok"),
+            ("/metrics", 'events_in_total{pipeline="audit"} 500.0'),
+        ):
+            with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=30) as answer:
+                assert text in answer.read().decode()
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            warning = service.wait_for("Invalid HTTP request received.")
+        assert (warning["level"], warning["logger"]) == ("warning", "uvicorn.error")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.end() == 0
+    assert [event["message"] for event in service.log[-2:]] == ["stopping", "pipeline ended"]
+
+
+def test_admin_server_whose_address_is_taken_is_an_error_before_anything_is_read(place: Place) -> None:
+    address = place.serve()
+    with socket.create_server(address):
+        done = tailrace("run", place.config, "--once")
+    assert done.returncode == 1
+    (error,) = events_of(done.stderr)
+    assert (error["level"], error["cause"]) == ("error", "cannot listen: Address already in use")
+    assert place.written() == []
 
 
 def test_second_signal_ends_at_once(place: Place) -> None:
@@ -444,9 +486,20 @@ def test_help_names_every_command() -> None:
 
 
 def test_help_needs_nothing_that_is_slow_to_import() -> None:
-    code = "import sys, tailrace.cli; print(*{'rich', 'yaml', 'watchdog', 'smart_open'} & set(sys.modules))"
+    slow = {"rich", "yaml", "watchdog", "smart_open", *SERVING}
+    code = f"import sys, tailrace.cli; print(*{slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_run_without_an_admin_server_needs_nothing_that_serves(place: Place) -> None:
+    code = (
+        "import sys; from tailrace.cli import app; "
+        f"app(['run', '--once', '{place.config}'], standalone_mode=False); print(*{SERVING} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+    assert place.written() == EVENTS
 
 
 def test_wrong_option_is_bad_usage() -> None:

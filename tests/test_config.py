@@ -15,6 +15,7 @@ from tailrace.stage import Filter, Sink, Source
 HEAD = "state_dir: /state\n"
 PIPELINE = HEAD + "pipelines:\n  p:\n    source: {type: list}\n"
 SINKS = "    sinks: [{type: out}]\n"
+OTHER = HEAD + "pipelines:\n  q: {source: {type: list}, sinks: [{type: out}]}\n"
 
 
 class Lines(Source, kw_only=True):
@@ -89,7 +90,7 @@ def load_text(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatc
         names = [f"{letter}.yaml" for letter, _ in zip("abc", texts, strict=False)]
         for name, text in zip(names, texts, strict=True):
             Path(name).write_text(text)
-        return load(names, registry, environ or {})
+        return list(load(names, registry, environ or {}).plans)
 
     return load_text
 
@@ -158,8 +159,7 @@ def test_sinks_of_one_type_are_numbered(load_text: Load, registry: Registry) -> 
 
 
 def test_several_files_give_their_pipelines_in_order(load_text: Load) -> None:
-    other = HEAD + "pipelines:\n  q: {source: {type: list}, sinks: [{type: out}]}\n"
-    assert [(plan.file, plan.name) for plan in load_text(PIPELINE + SINKS, other)] == [
+    assert [(plan.file, plan.name) for plan in load_text(PIPELINE + SINKS, OTHER)] == [
         ("a.yaml", "p"),
         ("b.yaml", "q"),
     ]
@@ -173,7 +173,7 @@ def test_plug_in_folders_are_relative_to_the_file_and_leave_the_registry_alone(
     (folder / "masks.py").write_text("from tailrace.stage import Filter\nclass MaskTokens(Filter): pass\n")
     config = tmp_path / "c.yaml"
     config.write_text("plugins: [./my-stages]\n" + with_filter("type: mask_tokens"))
-    [plan] = load([config], registry, {})
+    [plan] = load([config], registry, {}).plans
     assert type(plan.filters[0]).__name__ == "MaskTokens"
     assert "mask_tokens" not in registry.names("filter")
 
@@ -242,15 +242,59 @@ def test_a_pipeline_must_have_a_name_that_a_directory_can_have(complain: Complai
     assert "cannot name a pipeline" in complaint
 
 
-def test_two_pipelines_of_one_name_in_one_state_directory_are_refused(complain: Complain) -> None:
-    text = (PIPELINE + SINKS).replace("/state", "/other/../state/")
-    assert complain(PIPELINE + SINKS, text) == [
-        'b.yaml:3:3: there is another pipeline "p" in this state_dir (a.yaml:3); rename one'
+@pytest.mark.parametrize("state_dir", ["/state", "/other"])
+def test_two_pipelines_of_one_name_are_refused(complain: Complain, state_dir: str) -> None:
+    assert complain(PIPELINE + SINKS, (PIPELINE + SINKS).replace("/state", state_dir)) == [
+        'b.yaml:3:3: there is another pipeline "p" (a.yaml:3), and log and metrics tell them by name; rename one'
     ]
 
 
-def test_two_pipelines_of_one_name_in_two_state_directories_are_fine(load_text: Load) -> None:
-    assert len(load_text(PIPELINE + SINKS, (PIPELINE + SINKS).replace("/state", "/other"))) == 2
+# The admin server
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [("127.0.0.1:9464", ("127.0.0.1", 9464)), ('"[::1]:0"', ("::1", 0)), ("${LISTEN:-:9464}", ("0.0.0.0", 9464))],
+)
+def test_the_address_of_the_admin_server_is_read(
+    tmp_path: Path, registry: Registry, listen: str, address: tuple[str, int]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"admin:\n  listen: {listen}\n" + PIPELINE + SINKS)
+    assert load([config], registry, {}).admin == address
+
+
+def test_there_is_no_admin_server_unless_it_is_asked_for(tmp_path: Path, registry: Registry) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(PIPELINE + SINKS)
+    assert load([config], registry, {}).admin is None
+
+
+@pytest.mark.parametrize(
+    ("admin", "expected"),
+    [
+        ("{listen: 9464}", 'a.yaml:1:17: the config file, option "admin": expected a string, got a whole number'),
+        ("{listen: localhost}", "a.yaml:1:17: the config file, option \"admin\": 'localhost' is not an address"),
+        ("{listen: '::1:9464'}", "put an IPv6 address into brackets: [::1]:9464"),
+        ("{listen: '127.0.0.1:70000'}", "a.yaml:1:17: "),
+        ("{lisen: '127.0.0.1:1'}", 'there is no key "lisen" here; did you mean "listen"?'),
+        ("{}", 'the key "listen" is missing'),
+        ("127.0.0.1:9464", 'a.yaml:1:8: the config file, option "admin": expected a mapping'),
+        ("{listen: '${NONE}'}", "a.yaml:1:17: the environment variable NONE is not set"),
+    ],
+)
+def test_what_is_wrong_with_the_admin_server_is_said(complain: Complain, admin: str, expected: str) -> None:
+    [complaint] = complain(f"admin: {admin}\n" + PIPELINE + SINKS)
+    assert expected in complaint
+
+
+def test_several_files_may_agree_on_the_admin_server_and_not_have_two(complain: Complain, load_text: Load) -> None:
+    admin = "admin: {listen: 127.0.0.1:9464}\n"
+    assert len(load_text(admin + PIPELINE + SINKS, admin + OTHER)) == 2
+    assert complain(admin + PIPELINE + SINKS, admin.replace("9464", "9465") + OTHER) == [
+        "b.yaml:1:17: there is one admin server for all config files, and a.yaml:1 has it at 127.0.0.1:9464, "
+        "not at 127.0.0.1:9465; remove one of them"
+    ]
 
 
 # Stages

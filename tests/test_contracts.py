@@ -37,7 +37,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 def test_every_registered_stage_is_tested_here() -> None:
     assert REGISTRY.names("filter") == sorted(FILTERS)
-    assert REGISTRY.names("source") == ["tail"]
+    assert REGISTRY.names("source") == ["tail", "webhook"]
     assert REGISTRY.names("sink") == ["file", "null", "stdout"]
 
 

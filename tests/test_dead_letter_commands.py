@@ -15,14 +15,14 @@ import pytest
 from state_directory import tailrace
 
 from tailrace import lock
-from tailrace.batch import Reject
 from tailrace.checkpoint import Checkpoint, State
 from tailrace.config import load
 from tailrace.context import Context
 from tailrace.deadletter import envelope
 from tailrace.letters import REPLAY_FILE, Letter, decode
-from tailrace.lettertext import Summary, kind, render
+from tailrace.lettertext import Summary, pattern, render
 from tailrace.registry import Registry
+from tailrace.reject import Reject
 from tailrace.replay import begin
 from tailrace.service import Service
 
@@ -80,7 +80,7 @@ class Place:
         (directory / "stages" / "stages.py").write_text(STAGES)
         (directory / "audit.log").write_bytes(b"".join(line + b"\n" for line in LINES))
         self.configure(verbs="[list, watch]")
-        plans = load([self.config], Registry.standard(), {})
+        plans = load([self.config], Registry.standard(), {}).plans
         assert Service(plans).run(threading.Event(), once=True) == 0
 
     def configure(self, *, verbs: str = "[]", limit: int = 60, more: str = "", sink: str = "") -> None:
@@ -124,12 +124,12 @@ def test_a_summary_says_how_many_why_and_from_where(place: Place) -> None:
     heading, times, *lines = place.show().splitlines()
     assert heading == "audit: 10 events in the dead letter"
     assert times.startswith("  put aside from 20")
-    assert lines.pop(3).startswith("         1  not JSON: ")  # the rest are Python's words
+    assert lines.pop(3).startswith("         1  not_json: not JSON: ")  # the rest are Python's words
     assert lines == [
         "  reasons",
-        "         6  the verb … is refused by rule N",
-        "         2  line longer than N bytes (part N, at offset N)",
-        "         1  line longer than N bytes (part N, the last, at offset N)",
+        "         6  filter: the verb … is refused by rule N",
+        "         2  too_long: line longer than N bytes (part N, at offset N)",
+        "         1  too_long: line longer than N bytes (part N, the last, at offset N)",
         "  origins",
         f"        10  {place.directory}/audit.log",
     ]
@@ -208,7 +208,7 @@ def test_a_long_event_is_shown_in_part(place: Place) -> None:
     ],
 )
 def test_reasons_are_counted_without_what_varies(reason: str, same: str) -> None:
-    assert kind(reason) == same
+    assert pattern(reason) == same
 
 
 def test_a_summary_is_bounded_whatever_the_reasons_are() -> None:
@@ -239,8 +239,8 @@ def test_what_is_no_envelope_is_told(line: bytes, reason: str) -> None:
 
 def test_an_envelope_is_read_as_it_was_written() -> None:
     for event in (b"text", b"\xff\n"):
-        letter = decode(envelope(Reject(event, "why", "tag", {"path": "/a", "part": "2"}, 7), "now"))
-        assert letter == Letter(event, "why", "now", "tag", {"path": "/a", "part": "2"}, 7)
+        letter = decode(envelope(Reject(event, "why", "tag", {"path": "/a", "part": "2"}, 7, "too_long"), "now"))
+        assert letter == Letter(event, "why", "now", "tag", {"path": "/a", "part": "2"}, 7, "too_long")
         assert letter.part == (2, False)
     assert [Letter(b"", "", origin={"part": text}).part for text in ("3 of 3", "3 of 4", "0", "")] == [
         (3, True),
@@ -272,7 +272,8 @@ def test_replay_says_what_is_left_because_it_is_no_event(place: Place) -> None:
     done = place.replay()
     assert done.returncode == 0
     assert done.stdout.endswith(
-        "4 are in the dead letter again, 3 of them only pieces of lines that are too long or not all there\n"
+        "4 are in the dead letter again, 3 of them as they are, "
+        "for they are damaged, or pieces of lines too long or not all there\n"
     )
 
 
@@ -287,7 +288,7 @@ def test_dry_run_says_what_would_come_of_it_and_changes_nothing(place: Place) ->
         heading
         == "audit: 8 events would be put through again: 4 would pass, 0 would be dropped by filters, 4 would come back"
     )
-    assert "         3  the verb … is refused by rule N" in reasons
+    assert "         3  filter: the verb … is refused by rule N" in reasons
     assert ({path: path.read_bytes() for path in place.state.iterdir()}, place.written()) == before
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.batch import Reject
 from tailrace.checkpoint import merge
 from tailrace.context import Clock, Context
 from tailrace.deadletter import FILE, DeadLetter, envelope
 from tailrace.durable import Disk
 from tailrace.faults import Crash, FaultyDisk
+from tailrace.reject import Reject
 
 
 class FixedClock(Clock):
@@ -24,7 +24,7 @@ class FixedClock(Clock):
 
 
 def reject(line: bytes, reason: str = "not JSON", **fields: Any) -> Reject:
-    return Reject(line, reason, fields.get("tag", "audit"), fields.get("origin", {"path": "/a.log"}), 7)
+    return Reject(line, reason, fields.get("tag", "audit"), fields.get("origin", {"path": "/a.log"}), 7, "not_json")
 
 
 def dead_letter(directory: Path, disk: Disk | None = None) -> DeadLetter:
@@ -44,6 +44,7 @@ def test_a_rejected_event_is_kept_with_reason_and_place(tmp_path: Path) -> None:
     assert letters(tmp_path) == [
         {
             "time": "2023-11-14T22:13:20.500+00:00",
+            "kind": "not_json",
             "reason": "not JSON",
             "tag": "audit",
             "origin": {"path": "/a.log"},
@@ -66,7 +67,7 @@ def test_each_event_is_written_once(tmp_path: Path) -> None:
     made.open({})
     position: dict[str, Any] = {}
     for lines in ([b"1", b"2"], [], [b"3"]):
-        made.add(map(reject, lines))
+        made.add([reject(line) for line in lines])
         position = merge(position, made.prepare())
         position = merge(position, made.flush())
     assert [letter["event"] for letter in letters(tmp_path)] == ["1", "2", "3"]
@@ -93,6 +94,7 @@ def test_what_utf8_cannot_hold_is_escaped_in_names_and_base64_in_events() -> Non
     letter = json.loads(envelope(reject(b"\xff", poison, tag=poison, origin={"path": f"/logs/{poison}"}), "now"))
     assert letter == {
         "time": "now",
+        "kind": "not_json",
         "reason": r"\ud800 \udcff",
         "tag": r"\ud800 \udcff",
         "origin": {"path": r"/logs/\ud800 \udcff"},

@@ -126,6 +126,24 @@ def test_replacing_a_file_keeps_the_former_one(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "previous"]
 
 
+def test_a_file_is_replaced_with_exactly_its_mode_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    for number in (0o600, 0o644):
+        replace_file(Disk(), tmp_path / "file", b"data", mode=number)
+        assert mode(tmp_path / "file") == number
+
+
+def test_secret_is_not_written_to_where_somebody_else_reads(tmp_path: Path) -> None:
+    path, trap = tmp_path / "file", tmp_path / "file.tmp"
+    trap.symlink_to("elsewhere")
+    replace_file(Disk(), path, b"secret", mode=0o600)
+    assert not (tmp_path / "elsewhere").exists()
+    trap.touch(mode=0o666)
+    with trap.open() as reader:
+        replace_file(Disk(), path, b"secret", mode=0o600)
+        assert reader.read() == ""
+    assert (path.read_bytes(), mode(path)) == (b"secret", 0o600)
+
+
 def test_an_error_while_a_file_is_replaced_leaves_the_old_or_the_new_one(tmp_path: Path) -> None:
     outcomes = set()
     for operation in (1, 2, 3, 4, 5):  # create, write, fsync, rename, fsync the directory

@@ -88,8 +88,8 @@ def test_plain_keys_are_formatted_without_quotes() -> None:
         (b'{"a":', "not JSON: Expecting value at column 6"),
         (b'{"a":1}{"a":2}', "not JSON: Extra data at column 8"),
         (b"\0\0\0{}", "not JSON: Expecting value at column 1"),
-        (b'{"a":NaN}', "not readable: NaN is not a number in JSON"),
-        (b'{"a":-Infinity}', "not readable: -Infinity is not a number in JSON"),
+        (b'{"a":NaN}', "not JSON: NaN is not a number"),
+        (b'{"a":-Infinity}', "not JSON: -Infinity is not a number"),
         (b"[" * 100_000, "not readable: nested too deeply"),
         (b'{"a":' + b"9" * 5000 + b"}", "not readable: Exceeds the limit"),
     ],
@@ -205,7 +205,7 @@ def test_a_line_that_is_no_object_is_bad_and_alone(line: bytes, kind: str) -> No
     projection = Projection(["a"])
     rows, bad = projection.rows([b'{"a":1}', line, b'{"a":2}'])
     assert projection.column(rows, "a") == [1, None, 2]
-    assert bad == {1: f"not a JSON object but {kind}"}
+    assert bad == {1: ("not_an_object", f"not a JSON object but {kind}")}
 
 
 def test_a_poisoned_field_costs_nothing_to_those_who_do_not_read_it() -> None:

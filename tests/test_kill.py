@@ -9,16 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from log_writer import event
+from members import look
 
-from tailrace.checkpoint import Checkpoint
-from tailrace.context import Context
-
+PIPELINE = "audit-by-namespace"
 KILLS = 50
 CONFIG = Path(__file__).parents[1] / "configs" / "audit-by-namespace.yaml"
 WRITER = Path(__file__).with_name("log_writer.py")
@@ -51,39 +49,12 @@ class Machine:
             stderr=subprocess.DEVNULL,
         )
 
-    def look(self) -> tuple[int, int]:
-        """Check every output file; give how many there are, and how many end in a member cut by the kill.
-
-        What the checkpoint covers must be valid; at most one member, the one in flight, may be torn behind it.
-        """
-        state = Checkpoint(Context(pipeline="audit-by-namespace", state_dir=self.state / "audit-by-namespace")).load()
-        recorded = {path: length for sink in state.sinks.values() for path, length in sink.items()} if state else {}
-        paths = list(self.out.glob("*.gz"))
-        torn = 0
-        for path in paths:
-            data = path.read_bytes()
-            gzip.decompress(data[: recorded[str(path)]])
-            torn += whole_members(data) != len(data)
-        return len(paths), torn
-
     def close(self) -> tuple[int, int]:
         """Let the writer end; give the numbers of events and rotations."""
         self.stop.touch()
         output, _ = self.writer.communicate(timeout=30)
         events, rotations = output.split()
         return int(events), int(rotations)
-
-
-def whole_members(data: bytes) -> int:
-    """Give the length of the whole gzip members at the start of `data`."""
-    length = 0
-    while length < len(data):
-        member = zlib.decompressobj(wbits=31)
-        member.decompress(data[length:])
-        if not member.eof:
-            break
-        length = len(data) - len(member.unused_data)
-    return length
 
 
 @pytest.fixture
@@ -107,7 +78,7 @@ def test_fifty_kills_under_full_load_lose_nothing_and_repeat_nothing(machine: Ma
         timer.wait(rng.uniform(0.05, 1.2))  # the random moment itself, not a wait for something
         process.send_signal(signal.SIGKILL)
         process.wait()
-        files, cut = machine.look()
+        files, cut = look(machine.out, machine.state / PIPELINE)
         looks += files
         torn += cut
     events, rotations = machine.close()
@@ -130,4 +101,4 @@ def test_fifty_kills_under_full_load_lose_nothing_and_repeat_nothing(machine: Ma
         assert in_order, namespace
     assert not found
     assert rotations > 5
-    assert machine.look()[1] == 0
+    assert look(machine.out, machine.state / PIPELINE)[1] == 0

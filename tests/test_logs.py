@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.logs import Format, Level, configure, escape
+from tailrace.logs import OTHERS, ROOT, Format, Level, configure, escape
 
 HOSTILE = "a\r\n12:00:00 ERROR [audit] forged\x1b[2J\x07\u202e\u2028"
 
@@ -33,12 +33,13 @@ class Mute:
 
 @pytest.fixture(autouse=True)
 def former_configuration() -> Iterator[None]:
-    """Leave the logger as it was, for other tests rely on records reaching the root logger."""
-    logger = logging.getLogger("tailrace")
-    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    """Leave the loggers as they were, for other tests rely on records reaching the root logger."""
+    loggers = [logging.getLogger(name) for name in (ROOT, *OTHERS)]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
-    logger.handlers, logger.propagate = handlers, propagate
-    logger.setLevel(level)
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def as_json(stream: io.StringIO) -> dict[str, Any]:
@@ -191,6 +192,22 @@ def test_level_is_the_least_that_is_logged() -> None:
     logging.getLogger("tailrace.audit").info("not this")
     logging.getLogger("tailrace.audit").warning("this")
     assert as_json(stream)["message"] == "this"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_warnings_of_the_http_server_come_out_in_our_form_with_the_name_of_their_logger(name: str) -> None:
+    stream = io.StringIO()
+    configure(stream, level=Level.DEBUG)
+    logging.getLogger(name).info("Finished server process")
+    logging.getLogger(name).warning("Invalid HTTP request\r\nreceived")
+    event = as_json(stream)
+    assert (event["level"], event["logger"], "pipeline" in event) == ("warning", name, False)
+
+    stream = io.StringIO()
+    configure(stream, Format.HUMAN, Level.ERROR)
+    logging.getLogger(name).warning("not this")
+    logging.getLogger(name).error("failed\n")
+    assert stream.getvalue()[9:] == f"ERROR   failed\\n logger={name}\n"
 
 
 def test_second_configuration_replaces_the_first() -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tailrace.config import load
+from tailrace.context import Context
+from tailrace.metrics import exposition
+from tailrace.pipeline import Pipeline
 from tailrace.registry import Registry
 from tailrace.stage import Filter
-from tailrace.testing import apply, check_filter
+from tailrace.testing import ListSink, ListSource, apply, check_filter
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,11 +51,33 @@ def test_make_demo_ends_well() -> None:
     assert "PASS" in result.stdout
 
 
-def test_the_config_in_the_readme_is_the_one_in_configs() -> None:
-    (shown,) = blocks("yaml")
-    config = (ROOT / "configs" / "audit-by-namespace.yaml").read_text()
-    without_comments = "\n".join(line for line in config.splitlines() if not line.lstrip().startswith("#"))
-    assert shown.strip() == without_comments.strip()
+def whole_configs() -> list[str]:
+    return [block for block in blocks("yaml") if "pipelines:" in block]
+
+
+def test_the_configs_in_the_readme_are_those_in_configs() -> None:
+    for name, shown in zip(("audit-by-namespace", "audit-by-user"), whole_configs(), strict=True):
+        config = (ROOT / "configs" / f"{name}.yaml").read_text()
+        without_comments = "\n".join(line for line in config.splitlines() if not line.lstrip().startswith("#"))
+        assert shown.strip() == without_comments.strip()
+
+
+def test_every_other_piece_of_config_in_the_readme_can_be_put_on_top_of_it(tmp_path: Path) -> None:
+    config = whole_configs()[0]
+    pieces = [block for block in blocks("yaml") if block not in whole_configs()]
+    assert pieces
+    for piece in pieces:
+        path = tmp_path / "tailrace.yaml"
+        path.write_text(piece + config)
+        load([path], Registry.standard(), {})
+
+
+def test_every_metric_that_the_readme_names_is_on_the_page(tmp_path: Path) -> None:
+    context = Context(pipeline="audit", state_dir=tmp_path)
+    page = exposition([Pipeline(context, ListSource(lines=[]), [], {"out": ListSink()})]).decode()
+    names = set(re.findall(r"tailrace_[a-z_]+", README))
+    assert len(names) == 5
+    assert not [name for name in names if f"\n{name}{{" not in page]
 
 
 @pytest.fixture
@@ -87,6 +113,6 @@ def test_the_files_and_tests_that_the_readme_names_are_there() -> None:
 
 def test_the_commands_in_the_table_are_those_of_the_program() -> None:
     environment = os.environ | {"COLUMNS": "120"}
-    for words in re.findall(r"^\| `tailrace ([a-z -]+)", README, re.MULTILINE):
+    for words in re.findall(r"^\| `tailrace ((?: ?[a-z]+(?:-[a-z]+)*)+)", README, re.MULTILINE):
         command = [sys.executable, "-m", "tailrace", *words.split(), "--help"]
         assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0, words

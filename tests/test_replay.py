@@ -148,7 +148,7 @@ def test_what_fails_again_keeps_its_tag_and_place_and_has_the_new_reason(world: 
     assert before[refused["event"]]["reason"] == "refused by [1, 2, 6, 9, 12]"
     assert (refused["tag"], refused["origin"]) == ("audit", {"path": str(world.log)})
     assert refused["offset"] == before[refused["event"]]["offset"] == 2 * len(event(0)) + 2
-    assert broken["reason"] == before["broken"]["reason"]
+    assert (broken["reason"], broken["kind"]) == (before["broken"]["reason"], "not_json")
 
 
 def test_a_line_that_is_still_too_long_goes_back_in_its_pieces(world: World) -> None:
@@ -157,6 +157,7 @@ def test_a_line_that_is_still_too_long_goes_back_in_its_pieces(world: World) -> 
     world.replay(limit=140)
     assert {event(7, 100), event(1)} < set(world.written())
     left = world.letters()
+    assert {letter["kind"] for letter in left} == {"not_json", "too_long"}
     assert [letter["event"] for letter in left] == [
         letter["event"]
         for letter in before
@@ -194,7 +195,22 @@ def test_a_line_that_is_no_envelope_is_kept_as_it_is(world: World) -> None:
         world.replay()
         (left,) = world.letters()
         assert left["event"] == damaged.splitlines()[0].decode()
+        assert left["kind"] == "damaged"
         assert left["reason"] == "no envelope of a rejected event: it holds no event"
+
+
+def test_what_a_source_found_damaged_in_its_own_storage_is_not_taken_for_an_event(world: World) -> None:
+    letter = world.state / DEAD_LETTER
+    data = letter.read_bytes().replace(b'"kind":"filter"', b'"kind":"damaged"', 1)
+    letter.write_bytes(data)
+    state = world.load()
+    state.sinks["dead-letter"][str(letter)] = len(data)
+    Checkpoint(world.context(Disk())).save(state)
+    world.refused = []
+    world.replay()
+    kinds = {each["event"]: each["kind"] for each in world.letters()}
+    assert kinds[event(1).decode()] == "damaged"
+    assert event(1) not in world.written()
 
 
 def test_an_empty_dead_letter_changes_nothing(world: World) -> None:

@@ -59,7 +59,7 @@ def test_a_record_filter_changes_drops_and_refuses_event_by_event() -> None:
     assert outcome.lines == [b'{ "n": 0 }', b'{"n":3,"label":"three"}', b'{"m":4}', b'{"n":9}']
     assert [(reject.line, reject.reason) for reject in outcome.rejects] == [
         (b"broken", "not JSON: Expecting value at column 1"),
-        (b"[]", "not a JSON object"),
+        (b"[]", "not a JSON object but an array"),
         (LINES[2], "two"),
     ]
 

@@ -3,7 +3,7 @@
 What a stage needs is here; everything else is imported by its full module path.
 """
 
-from tailrace.batch import UNCHANGED, Batch, Position, Record, Reject
+from tailrace.batch import UNCHANGED, Batch, Position, Record
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
@@ -11,6 +11,7 @@ from tailrace.match import TagPattern
 from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.reject import Reject
 from tailrace.stage import (
     BadEvent,
     Damaged,

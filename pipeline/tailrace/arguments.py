@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from tailrace.config import Plan
+    from tailrace.config import Config
     from tailrace.registry import Registry
 
 FAILED: Final = 1
@@ -39,7 +39,7 @@ def make_registry(plugins: list[Path]) -> Registry:
     return registry
 
 
-def load_plans(configs: list[Path], plugins: list[Path]) -> list[Plan]:
+def load_config(configs: list[Path], plugins: list[Path]) -> Config:
     """Read the configs; print all that is wrong with them and exit."""
     from tailrace.config import ConfigError, load
 

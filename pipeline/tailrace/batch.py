@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, compress
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from tailrace.edit import EditError, delete_field, encode_value, set_field, splice
-from tailrace.fields import DECODE_ERRORS, Projection, Row, parse_field, tolerant_decode
+from tailrace.fields import DECODE_ERRORS, Projection, Row, Unreadable, parse_field, tolerant_decode
+from tailrace.reject import REJECT_KINDS, Reason, Reject, RejectKind
 
 Record = dict[str, Any]
 """An event decoded to a dict."""
@@ -35,6 +36,7 @@ source that follows thousands of files says only what changed.
 NOWHERE: Final[Position] = MappingProxyType({})
 _NO_ORIGIN: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROJECTION: Final = Projection()
+_decode_record = msgspec.json.Decoder(Record).decode
 
 
 class _Unchanged:
@@ -45,16 +47,6 @@ class _Unchanged:
 
 
 UNCHANGED: Final = _Unchanged()
-
-
-class Reject(NamedTuple):
-    """An event that can never be processed: its bytes as they were read, why, and where they came from."""
-
-    line: bytes
-    reason: str
-    tag: str  # as it was read too
-    origin: Mapping[str, str]
-    offset: int  # of the line's first byte, in the file or stream that `origin` names
 
 
 class Batch:
@@ -90,7 +82,7 @@ class Batch:
         self._encoded: list[bytes] | None = None
         self._records: list[Record] | None = None
         self._records_before: list[bytes] = []
-        self._pending_rejects: dict[int, str] = {}
+        self._pending_rejects: dict[int, Reason] = {}
         self._rejects: list[Reject] = []
         self.undeclared: set[str] = set()  # fields that a stage used without announcing them
 
@@ -211,15 +203,16 @@ class Batch:
     def _decode_record(self, index: int, line: bytes) -> tuple[Record, bytes]:
         try:
             try:
-                record = msgspec.json.decode(line)
+                record = _decode_record(line)
             except DECODE_ERRORS:
                 record = tolerant_decode(line)
-            if not isinstance(record, dict):
-                raise ValueError("not a JSON object")
             return record, _canonical(record)
-        except (ValueError, RecursionError) as error:
-            self._pending_rejects.setdefault(index, str(error))
-            return {}, b"{}"
+        except Unreadable as error:
+            reason = error.reason
+        except RecursionError:
+            reason = Reason("unreadable", "not readable: nested too deeply")
+        self._pending_rejects.setdefault(index, reason)
+        return {}, b"{}"
 
     def _leave_records(self) -> None:
         """Go back from dicts to bytes, encoding only those dicts that changed."""
@@ -231,7 +224,7 @@ class Batch:
                 if _canonical(record) != before:
                     lines[index] = encode_value(record)
             except (EditError, RecursionError) as error:
-                self._pending_rejects.setdefault(index, str(error))
+                self._pending_rejects.setdefault(index, Reason("cannot_change", str(error)))
         self._records = None
         self._records_before = []
         self._replace_lines(lines)
@@ -264,7 +257,8 @@ class Batch:
                     else:
                         edited = splice(line, path[0], value)
                 except EditError as error:
-                    self._pending_rejects.setdefault(index, f"cannot change {field}: {error}")
+                    reason = Reason("cannot_change", f"cannot change {field}: {error}")
+                    self._pending_rejects.setdefault(index, reason)
             changed.append(edited)
         return changed
 
@@ -279,17 +273,24 @@ class Batch:
             for index, reason in sorted(self._pending_rejects.items()):
                 number = self._numbers[index]
                 line = self._read_lines[number]
-                self._rejects.append(Reject(line, reason, self._read_tags[number], self.origin, offsets[number]))
+                self._rejects.append(
+                    Reject(line, reason.text, self._read_tags[number], self.origin, offsets[number], reason.kind)
+                )
             mask = [kept and index not in self._pending_rejects for index, kept in enumerate(mask)]
             self._pending_rejects = {}
         if not all(mask):
             self._pick(list(compress(range(len(self)), mask)))
 
-    def reject(self, index: int, reason: str) -> None:
-        """Give up on one event: it goes to the dead letter with `reason`, its neighbours go on."""
+    def reject(self, index: int, reason: str, kind: RejectKind = "filter") -> None:
+        """Give up on one event: it goes to the dead letter with `reason`, and its neighbours go on.
+
+        Metrics count it by its `kind` alone; what a filter rejects is of the default one.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"no event {index} in a batch of {len(self)}")
-        self._pending_rejects.setdefault(index, reason)
+        if kind not in REJECT_KINDS:
+            raise ValueError(f"{kind!r} is no kind of reject; there are: {', '.join(REJECT_KINDS)}")
+        self._pending_rejects.setdefault(index, Reason(kind, reason))
 
     def settle(self) -> list[Reject]:
         """Take the rejected events out of the batch and give them; the framework calls it after each stage."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace import __version__, deadlettercli, gzipcli, logs, statecli
-from tailrace.arguments import BAD_USAGE, FAILED, Configs, Plugins, fail, load_plans, make_registry
+from tailrace import __version__, deadlettercli, gzipcli, logs, pairing, statecli
+from tailrace.arguments import BAD_USAGE, FAILED, Configs, Plugins, fail, load_config, make_registry
 
 if TYPE_CHECKING:
     from tailrace.service import Service
@@ -60,14 +60,14 @@ def run(
     from tailrace.service import Service
 
     logs.configure(sys.stderr, log_format, log_level)
-    plans = load_plans(configs, plugins)
+    config = load_config(configs, plugins)
     with contextlib.ExitStack() as held:
         try:
-            for state_dir in sorted({plan.state_dir.resolve() for plan in plans}):
+            for state_dir in sorted({plan.state_dir.resolve() for plan in config.plans}):
                 held.enter_context(lock.hold(state_dir))
         except lock.LockError as error:
             fail(str(error), FAILED)
-        service = Service(plans)
+        service = Service(config.plans, config.admin)
         signals.obey(service)
         if once and sys.stderr.isatty() and log_format is not logs.Format.JSON:
             code = _run_with_progress(service, log_format, log_level)
@@ -94,7 +94,7 @@ def _run_with_progress(service: Service, log_format: logs.Format, log_level: log
 @app.command()
 def check(configs: Configs, plugins: Plugins = []) -> None:  # noqa: B006
     """Say all that is wrong with config files; run nothing."""
-    for plan in load_plans(configs, plugins):
+    for plan in load_config(configs, plugins).plans:
         first_sink = 1 + len(plan.filters)
         print(f"ok: {plan.name}: {' -> '.join([*plan.types[:first_sink], ', '.join(plan.types[first_sink:])])}")
 
@@ -120,3 +120,6 @@ def stages(
         Console().print(Markdown(text))
     else:
         print(text)
+
+
+app.command()(pairing.kubeconfig)

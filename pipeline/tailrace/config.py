@@ -12,79 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
 
-import msgspec
-from msgspec import Meta
-
+from tailrace import auditevent
+from tailrace.address import Address, parse_address
 from tailrace.document import Broken, Entry, Place, Problem, Value, parse
 from tailrace.fields import Path as FieldPath
 from tailrace.fields import format_field, parse_field
 from tailrace.match import TagPattern
 from tailrace.options import build, check, did_you_mean, mention
 from tailrace.registry import Kind, Registry, RegistryError
+from tailrace.settings import FileOptions, PipelineOptions
 from tailrace.stage import Filter, Sink, Source, Stage
 
-__all__ = ["ConfigError", "FileOptions", "PipelineOptions", "Plan", "Problem", "load"]
+__all__ = ["Config", "ConfigError", "Plan", "Problem", "load"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-# The keys of an audit.k8s.io Event: v1 and, for old archives, v1beta1 (the last two of the plain ones);
-# k8s.io/apiserver/pkg/apis/audit/v1/types.go. Keys below a plain one are not checked.
-_PLAIN: Final = (
-    *("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "authenticationMetadata"),
-    *("sourceIPs", "userAgent", "requestObject", "responseObject", "requestReceivedTimestamp"),
-    *("stageTimestamp", "annotations", "metadata", "timestamp"),
-)
-_USER: Final = ("username", "uid", "groups", "extra")
-_OBJECT: Final = ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion")
-_STATUS: Final = ("metadata", "status", "message", "reason", "details", "code")
-_BELOW: Final[Mapping[str, Sequence[str]]] = {
-    "user": _USER,
-    "impersonatedUser": _USER,
-    "objectRef": (*_OBJECT, "subresource"),
-    "responseStatus": _STATUS,
-}
-_FIELDS: Final = (*_PLAIN, *_BELOW, *(f"{key}.{below}" for key in _BELOW for below in _BELOW[key]))
-
-
-class FileOptions(msgspec.Struct, kw_only=True):
-    """What stands at the top of a config file."""
-
-    state_dir: Annotated[str, Meta(min_length=1, description="The directory of the checkpoints.")]
-    plugins: Annotated[
-        list[str], Meta(description="Folders with stages of your own (`*.py`), relative to the config file.")
-    ] = []
-    pipelines: Annotated[
-        dict[str, Any],
-        Meta(min_length=1, description="The pipelines by name: letters, digits, and then also `_` and `-`."),
-    ]
-
-
-class PipelineOptions(msgspec.Struct, kw_only=True):
-    """What stands under the name of a pipeline."""
-
-    schema: Annotated[
-        Literal["audit", "any"],
-        Meta(
-            description="`audit`: the fields that stages read must be those of a Kubernetes audit event, or "
-            "written by an earlier filter. `any`: they are not checked."
-        ),
-    ] = "audit"
-    commit_interval: Annotated[
-        float, Meta(gt=0, le=3600, description="Seconds between commits while events keep coming.")
-    ] = 1.0
-    source: Annotated[
-        dict[str, Any], Meta(description="Where events come from: `type`, and the options of that source.")
-    ]
-    filters: Annotated[
-        list[dict[str, Any]],
-        Meta(description="What happens to events, in this order: `type`, and the options of that filter."),
-    ] = []
-    sinks: Annotated[
-        list[dict[str, Any]],
-        Meta(min_length=1, description="Where events go: `type`, and the options of that sink."),
-    ]
 
 
 class ConfigError(Exception):
@@ -109,7 +51,15 @@ class Plan:
     types: tuple[str, ...] = ()  # of all stages, in order, as the config names them
 
 
-def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str]) -> list[Plan]:
+@dataclass(frozen=True)
+class Config:
+    """What config files declare together."""
+
+    plans: tuple[Plan, ...]
+    admin: Address | None = None
+
+
+def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str]) -> Config:
     """Read config files and make their pipelines.
 
     The plug-in folders of all files are added to a copy of `registry`. Raises ConfigError.
@@ -118,12 +68,12 @@ def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, 
     roots = [root for path in paths if (root := loader.read(str(path), environ)) is not None]
     for root in roots:
         loader.add_plugins(root)
-    plans = [plan for root in roots for plan in loader.plans(root)]
+    plans = tuple(plan for root in roots for plan in loader.plans(root))
     if loader.problems:
         order = {str(path): number for number, path in enumerate(paths)}
         unique = dict.fromkeys(loader.problems)  # what an alias repeats is wrong once
         raise ConfigError(sorted(unique, key=lambda found: (order[found.file], found.line, found.column)))
-    return plans
+    return Config(plans, loader.admin)
 
 
 _Made = tuple[Stage | None, Value]  # a stage, or None if it could not be made, and its options
@@ -134,8 +84,10 @@ class _Loader:
 
     def __init__(self, registry: Registry) -> None:
         self.problems: list[Problem] = []
+        self.admin: Address | None = None
+        self._admin_place: Place | None = None
         self._registry = registry
-        self._names: dict[tuple[str, str], Place] = {}  # by state directory and name of the pipeline
+        self._names: dict[str, Place] = {}  # of pipelines
         self._outputs: dict[tuple[type[Stage], str], Place] = {}  # by class of the sink and path
 
     def read(self, file: str, environ: Mapping[str, str]) -> Value | None:
@@ -159,6 +111,7 @@ class _Loader:
 
     def plans(self, root: Value) -> Iterator[Plan]:
         check(FileOptions, root, "the config file", self.problems)
+        self._take_admin(root.get("admin"))
         pipelines = root.get("pipelines")
         if pipelines is not None and isinstance(pipelines.data, dict):
             for name, entry in pipelines.data.items():
@@ -166,9 +119,23 @@ class _Loader:
                 if plan is not None:
                     yield plan
 
+    def _take_admin(self, options: Value | None) -> None:
+        listen = options.get("listen") if options is not None else None
+        if listen is None or not isinstance(listen.data, str):
+            return
+        try:
+            address = parse_address(listen.data)
+        except ValueError:
+            return  # `check` has said so
+        if self._admin_place is None:
+            self.admin, self._admin_place = address, listen.place
+        elif self.admin != address:
+            message = f"there is one admin server for all config files, and {self._admin_place} has it at {self.admin}"
+            self.problems.append(listen.place.problem(f"{message}, not at {address}; remove one of them"))
+
     def _plan(self, name: str, entry: Entry, state_dir: str | None) -> Plan | None:
         table = entry.value
-        self._check_name(name, entry.place, state_dir)
+        self._check_name(name, entry.place)
         settings = check(PipelineOptions, table, f'pipeline "{name}"', self.problems)
         sources = self._stages("source", _tables(table, "source"))
         filters = self._stages("filter", _tables(table, "filters"))
@@ -192,15 +159,14 @@ class _Loader:
             tuple(_text(value, "type") or "" for _, value in (*sources, *filters, *sinks)),
         )
 
-    def _check_name(self, name: str, place: Place, state_dir: str | None) -> None:
+    def _check_name(self, name: str, place: Place) -> None:
         if not _NAME.fullmatch(name):
             message = f'"{name}" cannot name a pipeline; take letters and digits, then also _ and -'
             self.problems.append(place.problem(message))
-        if state_dir is not None:
-            other = self._names.setdefault((os.path.normpath(state_dir), name), place)
-            if other is not place:
-                message = f'there is another pipeline "{name}" in this state_dir ({other}); rename one'
-                self.problems.append(place.problem(message))
+        other = self._names.setdefault(name, place)
+        if other is not place:
+            message = f'there is another pipeline "{name}" ({other}), and log and metrics tell them by name; rename one'
+            self.problems.append(place.problem(message))
 
     def _stages(self, kind: Kind, tables: Iterable[Value]) -> list[_Made]:
         return [(self._stage(kind, table), table) for table in tables]
@@ -260,7 +226,7 @@ class _Loader:
         for path in self._paths(stage.reads(), table):
             if not _is_known(path, written):
                 field = format_field(path)
-                near = did_you_mean(field, [*_FIELDS, *map(format_field, written)])
+                near = did_you_mean(field, [*auditevent.FIELDS, *map(format_field, written)])
                 message = f'an audit event has no field "{field}", and no earlier filter writes it{near}'
                 message += " (for other logs: schema: any)"
                 self.problems.append(mention(table, field).problem(message))
@@ -276,9 +242,9 @@ class _Loader:
 
 
 def _is_known(path: FieldPath, written: Iterable[FieldPath]) -> bool:
-    if path[0] in _PLAIN or (path[0] in _BELOW and (len(path) == 1 or path[1] in _BELOW[path[0]])):
-        return True
-    return any(all(mine == theirs for mine, theirs in zip(path, other, strict=False)) for other in written)
+    return auditevent.has_field(path) or any(
+        all(mine == theirs for mine, theirs in zip(path, other, strict=False)) for other in written
+    )
 
 
 def _sink_names(tables: Iterable[Value]) -> list[str]:

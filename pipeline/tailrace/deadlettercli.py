@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace import logs
-from tailrace.arguments import BAD_USAGE, FAILED, Plugins, StateDir, check_state_dir, fail, load_plans, os_errors
+from tailrace.arguments import BAD_USAGE, FAILED, Plugins, StateDir, check_state_dir, fail, load_config, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def replay(
 
     The pipeline must not run meanwhile. A replay that was interrupted is finished by the next one.
     """
-    plans = {plan.name: plan for plan in load_plans([config], plugins)}
+    plans = {plan.name: plan for plan in load_config([config], plugins).plans}
     plan = plans.get(pipeline)
     if plan is None:
         fail(f"{config} declares no pipeline {pipeline!r}; it declares: {', '.join(plans)}", BAD_USAGE)
@@ -170,7 +170,7 @@ def _describe_left(source: Replay) -> str:
     """Say what was no event: in a few words, for they are among those that came back."""
     if not source.left:
         return ""
-    return f", {source.left} of them only pieces of lines that are too long or not all there"
+    return f", {source.left} of them as they are, for they are damaged, or pieces of lines too long or not all there"
 
 
 def _max_line_bytes(plan: Plan) -> int | None:

@@ -114,16 +114,23 @@ def _set_directory_mode(disk: Disk, path: str, mode: int) -> None:
         disk.close(descriptor)
 
 
-def replace_file(disk: Disk, path: Path, data: bytes, *, previous: Path | None = None) -> None:
+def replace_file(disk: Disk, path: Path, data: bytes, *, previous: Path | None = None, mode: int | None = None) -> None:
     """Put `data` in the place of the file, wholly or not at all; keep the former one as `previous`.
 
     A crash leaves the old file, the new one, or, between two renames, none of this name and the old one as
-    `previous`.
+    `previous`. The file has what the umask leaves of 0640, or exactly `mode`, and nobody can have opened it before.
     """
     temporary = f"{path}.tmp"
-    descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if mode is None:
+        descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(temporary)
+        descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with naming(temporary):
+            if mode is not None:
+                disk.chmod(descriptor, mode)
             write_all(disk, descriptor, data)
             disk.fsync(descriptor)
     finally:

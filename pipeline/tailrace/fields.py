@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from tailrace.reject import Reason, RejectKind
+
 Path = tuple[str, ...]
 Row = Any  # an instance of the projection's generated Struct
 
@@ -27,6 +29,14 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PLAIN = re.compile(r"""[^.\[\]"'{}\\\s\x00-\x1f\ud800-\udfff]+""")
 _QUOTED = re.compile(r"""\[(?:"([^"\\\x00-\x1f\ud800-\udfff]*)"|'([^"'\\\x00-\x1f\ud800-\udfff]*)')\]""")
 _BOM = b"\xef\xbb\xbf"
+
+
+class Unreadable(ValueError):  # noqa: N818
+    """A line that cannot be decoded; `reason` says why."""
+
+    def __init__(self, kind: RejectKind, text: str) -> None:
+        super().__init__(text)
+        self.reason = Reason(kind, text)
 
 
 @cache
@@ -61,27 +71,32 @@ def format_field(path: Path) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def tolerant_decode(line: bytes) -> Any:
-    """Decode a line that the fast decoder refuses; raises ValueError with a reason in plain words.
+def tolerant_decode(line: bytes) -> dict[str, Any]:
+    """Decode a line that the fast decoder refuses; raises Unreadable with a reason in plain words.
 
     Takes what is JSON by RFC 8259's grammar even where its values cannot be held exactly: lone surrogates,
     numbers that overflow, bytes that are not UTF-8 (kept as surrogate escapes), a byte order mark.
     """
     text = line.removeprefix(_BOM).decode("utf-8", "surrogateescape")
     if not text.strip():
-        raise ValueError("empty line")
+        raise Unreadable("not_json", "empty line")
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
+    except Unreadable:
+        raise
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+        raise Unreadable("not_json", f"not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
-        raise ValueError("not readable: nested too deeply") from None
+        raise Unreadable("unreadable", "not readable: nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"not readable: {error}") from None
+        raise Unreadable("unreadable", f"not readable: {error}") from None
+    if not isinstance(value, dict):
+        raise Unreadable("not_an_object", f"not a JSON object but {_kind(value)}")
+    return value
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number in JSON")
+    raise Unreadable("not_json", f"not JSON: {constant} is not a number")
 
 
 class _Node:
@@ -156,27 +171,24 @@ class Projection:
     def __bool__(self) -> bool:
         return bool(self._root.children)
 
-    def rows(self, lines: Sequence[bytes]) -> tuple[list[Row], dict[int, str]]:
+    def rows(self, lines: Sequence[bytes]) -> tuple[list[Row], dict[int, Reason]]:
         """Decode `lines` into one row each; the second value says of which lines nothing could be read, and why."""
         try:
             return list(map(self._decode, lines)), {}
         except DECODE_ERRORS:
             return self._rows_one_by_one(lines)
 
-    def _rows_one_by_one(self, lines: Sequence[bytes]) -> tuple[list[Row], dict[int, str]]:
+    def _rows_one_by_one(self, lines: Sequence[bytes]) -> tuple[list[Row], dict[int, Reason]]:
         rows: list[Row] = []
-        bad: dict[int, str] = {}
+        bad: dict[int, Reason] = {}
         for index, line in enumerate(lines):
             try:
                 rows.append(self._decode(line))
             except DECODE_ERRORS:
                 try:
-                    value = tolerant_decode(line)
-                    if not isinstance(value, dict):
-                        raise ValueError(f"not a JSON object but {_kind(value)}")
-                    rows.append(self._root.fill(value))
-                except ValueError as error:
-                    bad[index] = str(error)
+                    rows.append(self._root.fill(tolerant_decode(line)))
+                except Unreadable as error:
+                    bad[index] = error.reason
                     rows.append(self._root.struct())
         return rows, bad
 

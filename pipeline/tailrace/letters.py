@@ -19,6 +19,7 @@ import msgspec
 
 from tailrace import deadletter
 from tailrace.checkpoint import State
+from tailrace.reject import RejectKind
 
 REPLAY = "dead-letter replay"  # the name, in the checkpoint, of where a replay stands
 REPLAY_FILE = "dead-letter.replay.jsonl"
@@ -35,6 +36,12 @@ class Letter(NamedTuple):
     tag: str = ""
     origin: Mapping[str, str] = MappingProxyType({})
     offset: int = 0
+    kind: RejectKind = "filter"
+
+    @property
+    def is_event(self) -> bool:
+        """Tell whether a source gave it as an event: not as a piece of one, nor as what is left of its own storage."""
+        return self.part is None and self.kind != "damaged"
 
     @property
     def part(self) -> tuple[int, bool] | None:
@@ -55,6 +62,7 @@ class _Envelope(msgspec.Struct, kw_only=True):
     tag: str = ""
     origin: dict[str, str] = {}
     offset: int = 0
+    kind: RejectKind = "filter"
     event: str | None = None
     event_base64: str | None = None
 
@@ -74,7 +82,7 @@ def decode(line: bytes) -> Letter:
             raise ValueError(f"no envelope of a rejected event: {error}") from None
     else:
         raise ValueError("no envelope of a rejected event: it holds no event")
-    return Letter(event, found.reason, found.time, found.tag, found.origin, found.offset)
+    return Letter(event, found.reason, found.time, found.tag, found.origin, found.offset, found.kind)
 
 
 class Stored(NamedTuple):
@@ -142,4 +150,9 @@ def read(extents: Iterable[Extent]) -> Iterator[tuple[bytes, Letter]]:
             try:
                 yield stored.line, decode(stored.line)
             except ValueError as error:
-                yield stored.line, Letter(stored.line, str(error), origin={"path": extent.path}, offset=stored.offset)
+                yield stored.line, no_envelope(extent, stored, error)
+
+
+def no_envelope(extent: Extent, stored: Stored, error: ValueError) -> Letter:
+    """Wrap a line that cannot be decoded; its kind says to every replay that it is no event."""
+    return Letter(stored.line, str(error), origin={"path": extent.path}, offset=stored.offset, kind="damaged")

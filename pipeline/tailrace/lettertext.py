@@ -17,13 +17,13 @@ _OTHERS: Final = "(others)"
 _VARYING = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\d+""")
 
 
-def kind(reason: str) -> str:
+def pattern(reason: str) -> str:
     """Give the reason without what differs from event to event: numbers, and what stands in quotes."""
     return _VARYING.sub(lambda match: "N" if match[0][0].isdigit() else "…", reason)
 
 
 class Summary:
-    """Counts of events by kind of reason and by origin, and the span of time. Its size is bounded."""
+    """Counts of events by reason and by origin, and the span of time. Its size is bounded."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -34,7 +34,7 @@ class Summary:
     def add(self, letter: Letter) -> None:
         """Count an event."""
         self.events += 1
-        _count(self._reasons, kind(letter.reason))
+        _count(self._reasons, f"{letter.kind}: {pattern(letter.reason)}")
         _count(self._origins, _place(letter))
         if letter.time:
             self._first = min(self._first or letter.time, letter.time)

@@ -18,6 +18,9 @@ import orjson
 ROOT: Final = "tailrace"
 """The logger of the service; a pipeline's is its child, named after it."""
 
+OTHERS: Final = ("uvicorn.error", "asyncio")
+"""The loggers of what serves HTTP; only their warnings and errors matter."""
+
 # what a record has before any `extra` was added; the two others are set by formatters
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m", "DEBUG": "\x1b[2m"}
@@ -42,7 +45,7 @@ class Level(StrEnum):
 
 
 def configure(stream: TextIO, format: Format = Format.AUTO, level: Level = Level.INFO) -> None:  # noqa: A002
-    """Send what is logged to `stream`, and no longer to the stream that was configured before."""
+    """Send what is logged, here and in the loggers of `OTHERS`, to `stream` alone."""
     terminal = stream.isatty()
     if format is Format.HUMAN or (format is Format.AUTO and terminal):
         formatter: logging.Formatter = HumanFormatter(colour=terminal)
@@ -50,10 +53,12 @@ def configure(stream: TextIO, format: Format = Format.AUTO, level: Level = Level
         formatter = JsonFormatter()
     handler = _Handler(stream)
     handler.setFormatter(formatter)
-    logger = logging.getLogger(ROOT)
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    handler.setLevel(level.upper())
+    for name in (ROOT, *OTHERS):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level.upper() if name == ROOT else logging.WARNING)
+        logger.propagate = False
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -102,7 +107,8 @@ class HumanFormatter(logging.Formatter):
 
 
 def _pipeline(record: logging.LogRecord) -> str:
-    return record.name.removeprefix(ROOT).removeprefix(".")
+    root, _, name = record.name.partition(".")
+    return name if root == ROOT else ""
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -114,6 +120,8 @@ def _message(record: logging.LogRecord) -> str:
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     extras = {key: value for key, value in vars(record).items() if key not in _OWN}
+    if record.name in OTHERS:
+        extras["logger"] = record.name
     if record.exc_info and record.exc_info[0] is not None:
         extras["traceback"] = logging.Formatter().formatException(record.exc_info)
     return extras

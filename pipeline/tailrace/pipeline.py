@@ -13,19 +13,22 @@ There is one way back from trouble: close everything and open again from the che
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailrace.batch import Batch, Position, Reject
+from tailrace.batch import Batch, Position
 from tailrace.checkpoint import Checkpoint, State
+from tailrace.condition import Condition, Counts, Freshness, PipelineState
 from tailrace.context import Context
 from tailrace.deadletter import NAME as DEAD_LETTER
 from tailrace.deadletter import DeadLetter
 from tailrace.durable import make_directories
 from tailrace.fields import Projection
 from tailrace.match import TagPattern
+from tailrace.reject import Reject
 from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Stage
 
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
@@ -39,33 +42,12 @@ class PipelineFailed(Exception):  # noqa: N818
 
 
 @dataclass
-class Counts:
-    """What a pipeline did since it was started."""
-
-    events_in: int = 0
-    bytes_in: int = 0
-    events_out: int = 0  # past the filters
-    dropped: int = 0  # by filters, because the config says so
-    rejected: int = 0  # to the dead letter
-    commits: int = 0
-    recoveries: int = 0
-
-
-@dataclass
 class _Unit:
     """What has been read since the last commit."""
 
     position: dict[str, Any] = field(default_factory=dict)
     bytes: int = 0
     since: float | None = None  # when its first event was read
-    rejected: int = 0
-    first_reject: Reject | None = None
-
-    def add(self, batch: Batch, size: int, now: float) -> None:
-        self.position |= batch.position
-        self.bytes += size
-        if self.since is None:
-            self.since = now
 
 
 class Pipeline:
@@ -87,24 +69,26 @@ class Pipeline:
     ) -> None:
         self.context = context
         self.counts = Counts()
+        self.condition = Condition("starting", context.clock.time())
+        self.freshness = Freshness(context.clock.monotonic())
         self.source = source
         self._filters = [(stage, _pattern(stage.match)) for stage in filters]
         self._sinks = dict(sinks)
         self._patterns = {name: _pattern(sink.match) for name, sink in sinks.items()}
         self._commit_interval = commit_interval
         self._commit_bytes = commit_bytes
-        stages: list[Stage] = [source, *filters, *sinks.values()]
-        self._stages = stages
-        for stage in stages:
+        self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
+        for stage in self.stages:
             stage.attach(context)
         self._projection = Projection(
-            [name for stage in stages for name in stage.reads()],
-            [name for stage in stages for name in stage.writes()],
+            [name for stage in self.stages for name in stage.reads()],
+            [name for stage in self.stages for name in stage.writes()],
         )
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()
         self._unit = _Unit()
+        self._is_uncovered = False  # the last commit's events are in one generation of the checkpoint only
         self._last_commit = 0.0
         self._commit_took = 0.0
 
@@ -116,8 +100,14 @@ class Pipeline:
         """
         try:
             self._run(stop, once)
+            self.enter("ended")
         finally:
             self.source.stop()
+
+    def enter(self, state: PipelineState, cause: str = "") -> None:
+        """Change the condition; it keeps its time for as long as the state stays the same."""
+        since = self.condition.since if state == self.condition.state else self.context.clock.time()
+        self.condition = Condition(state, since, cause)
 
     def _run(self, stop: threading.Event, once: bool) -> None:
         failures = 0
@@ -125,18 +115,21 @@ class Pipeline:
             commits = self.counts.commits
             try:
                 self._open(once)
+                if self.condition.state != "recovering":
+                    self.enter("running")
                 return self._pump(stop, once)
             except Damaged as error:
                 raise PipelineFailed(str(error)) from error
             except (Retry, OSError) as error:
+                cause = _describe(error)
                 if once:
-                    raise PipelineFailed(f"{_describe(error)}; nothing is lost: run it again") from error
+                    raise PipelineFailed(f"{cause}; nothing is lost: run it again") from error
                 failures = 1 if self.counts.commits > commits else failures + 1
                 wait = BACKOFF[min(failures, len(BACKOFF)) - 1]
                 self.counts.recoveries += 1
+                self.enter("recovering", cause)
                 self.context.log.error(
-                    "pipeline will recover from its checkpoint",
-                    extra={"cause": _describe(error), "wait_s": wait},
+                    "pipeline will recover from its checkpoint", extra={"cause": cause, "wait_s": wait}
                 )
             finally:
                 self.close()
@@ -145,7 +138,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of everything; what was not committed is read again by the next `run`."""
-        for stage in self._stages:
+        for stage in self.stages:
             stage.close()
 
     def _open(self, once: bool) -> None:
@@ -157,6 +150,7 @@ class Pipeline:
         state = self._checkpoint.load()
         self._state = state or State()
         self._unit = _Unit()
+        self.freshness.go_back()
         self._dead_letter.open(self._state.sinks.get(DEAD_LETTER, {}))
         self.source.open(self._state.source)
         if not once:
@@ -175,9 +169,13 @@ class Pipeline:
                 self._process(batch)
                 if empty or self._is_due():
                     self._commit()
-            elif once:
+                continue
+            self.freshness.note_all_read(self.context.clock.monotonic(), self.counts.bytes_in)
+            if once:
                 break
-            elif self._unit.since is not None and self._may_commit_early():
+            if self._unit.since is None:
+                self._rest()
+            elif self.context.clock.monotonic() >= self._early_commit_at():
                 self._commit()
         if self._unit.since is not None:
             self._commit()
@@ -193,9 +191,6 @@ class Pipeline:
     def _early_commit_at(self) -> float:
         return self._last_commit + max(QUICK_COMMIT, COMMIT_SHARE * self._commit_took)
 
-    def _may_commit_early(self) -> bool:
-        return self.context.clock.monotonic() >= self._early_commit_at()
-
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
@@ -203,9 +198,12 @@ class Pipeline:
     def _process(self, batch: Batch) -> None:
         """Take one batch through filters and into the sinks' memory."""
         size = sum(map(len, batch.lines)) + len(batch)
-        self._unit.add(batch, size, self.context.clock.monotonic())
-        self.counts.events_in += len(batch)
-        self.counts.bytes_in += size
+        now = self.context.clock.monotonic()
+        self._unit.position |= batch.position
+        self._unit.bytes += size
+        if self._unit.since is None:
+            self._unit.since = now
+        self.counts.add_batch(len(batch), size, now)
         batch.project(self._projection)
         self._set_aside(batch.settle())
         for stage, pattern in self._filters:
@@ -244,9 +242,7 @@ class Pipeline:
 
     def _set_aside(self, rejects: Sequence[Reject]) -> None:
         if rejects:
-            self.counts.rejected += len(rejects)
-            self._unit.rejected += len(rejects)
-            self._unit.first_reject = self._unit.first_reject or rejects[0]
+            self.counts.add_rejects(rejects)
             self._dead_letter.add(rejects)
 
     def _commit(self) -> None:
@@ -264,25 +260,28 @@ class Pipeline:
             sink.commit(self._state.sinks[name])
         if covered_before is not None:
             self.source.commit(covered_before)
-        self._tell_rejects()
+        self._dead_letter.commit()
         self._unit = _Unit()
-        self.counts.commits += 1
+        self._is_uncovered = True
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
+        self.counts.add_commit(self._commit_took, self.context.clock.time())
+        with contextlib.suppress(Exception):  # a figure that cannot be had is no reason to stop
+            self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.source.lag())
+        self.enter("running")
 
-    def _tell_rejects(self) -> None:
-        """Say that events are in the dead letter: once per commit, however many they are."""
-        first = self._unit.first_reject
-        if first is not None:
-            self.context.log.warning(
-                "events were put into the dead letter",
-                extra={
-                    "events": self._unit.rejected,
-                    "first_reason": first.reason,
-                    **{f"first_{key}": value for key, value in first.origin.items()},
-                    "first_offset": first.offset,
-                },
-            )
+    def _rest(self) -> None:
+        """Nothing is going on: make the checkpoint generation before the newest cover as much.
+
+        So a source gives up the last events too, and does not keep them until others come.
+        """
+        if self._is_uncovered and self._state.source is not None:
+            self._save({}, {})
+            self.source.commit(self._state.source)
+        self._is_uncovered = False
+        self.freshness.note_rest()
+        self.counts.uncommitted_since = None
+        self.enter("running")
 
     def _save(self, source: Position, sinks: Mapping[str, Position]) -> None:
         state = self._state.advanced(source, sinks)

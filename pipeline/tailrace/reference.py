@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from tailrace.config import FileOptions, PipelineOptions
 from tailrace.options import Option, declared, describe
 from tailrace.registry import KINDS, Kind, Registry
+from tailrace.settings import FileOptions, PipelineOptions
 from tailrace.stage import Stage
 
 _INTRODUCTION = """\

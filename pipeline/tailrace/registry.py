@@ -109,7 +109,7 @@ class Registry:
             ours = isinstance(cls, type) and issubclass(cls, Stage) and cls.__module__ == module.__name__
             kind = _kind_of(cls) if ours else None
             if kind is not None and name == cls.__name__ and not name.startswith("_"):
-                self._add_class(kind, _WORD_START.sub("_", name).lower(), cls, f"{file} ({name})")
+                self._add_class(kind, stage_name(cls), cls, f"{file} ({name})")
 
     def _add_class(self, kind: Kind, name: str, cls: type[Stage], origin: str) -> None:
         _verify(kind, name, cls, origin)
@@ -141,6 +141,11 @@ class Registry:
             there_are = f"there are: {', '.join(names)}" if names else "there are none"
             raise RegistryError(f'there is no {kind} "{name}"{did_you_mean(name, names)} ({there_are})')
         return offer
+
+
+def stage_name(cls: type[Stage]) -> str:
+    """Name a stage after its class, in snake case."""
+    return _WORD_START.sub("_", cls.__name__).lower()
 
 
 def _kind_of(cls: type[Stage]) -> Kind | None:

@@ -30,7 +30,7 @@ from tailrace.checkpoint import Checkpoint, State
 from tailrace.config import Plan
 from tailrace.context import Context
 from tailrace.durable import sync_directory
-from tailrace.letters import REPLAY, REPLAY_FILE, Extent, Letter, Stored, decode, put_aside, under_way
+from tailrace.letters import REPLAY, REPLAY_FILE, Extent, Letter, Stored, decode, no_envelope, put_aside, under_way
 from tailrace.pieces import Pieces
 from tailrace.stage import Damaged, EndOfInput, Payload, Sink, Source
 
@@ -107,8 +107,8 @@ def rehearsal_plan(plan: Plan, source: Replay, state_dir: Path) -> Plan:
 class Replay(Source, kw_only=True):
     """Gives the events of a dead letter file, each with the tag and the place with which it was read at first.
 
-    What is no event goes back to the dead letter as it is: a line that is no envelope, and a piece of a line that was
-    too long, unless all its pieces are there and make a line of at most `max_line_bytes`.
+    What is no event goes back to the dead letter as it is: what a source or this one found damaged, and a piece of a
+    line that was too long, unless all its pieces are there and make a line of at most `max_line_bytes`.
     """
 
     extent: Extent
@@ -156,28 +156,26 @@ class Replay(Source, kw_only=True):
         for stored in extent:
             if stored.offset in self._pieces.early:
                 continue  # comes with the last one
-            letter, is_event = self._letter(stored)
-            if not (is_event and group.takes(letter)):
+            letter = self._letter(stored)
+            if not (letter.is_event and group.takes(letter)):
                 yield from group.taken()
             group.add(letter, stored.end)
-            if not is_event:
+            if not letter.is_event:
                 self.left += 1
                 for batch, end in group.taken():
-                    batch.reject(0, letter.reason)
+                    batch.reject(0, letter.reason, letter.kind)
                     yield batch, end
         yield from group.taken()
 
-    def _letter(self, stored: Stored) -> tuple[Letter, bool]:
-        """Read an envelope, and say whether an event is in it; with the last piece of a line comes the line."""
+    def _letter(self, stored: Stored) -> Letter:
+        """Read an envelope; with the last piece of a line comes the line."""
         whole = self._pieces.join(stored)
         if whole is not None:
-            return whole, True
+            return whole
         try:
-            letter = decode(stored.line)
+            return decode(stored.line)
         except ValueError as error:
-            origin = {"path": self.extent.path, "part": "damaged"}  # so that the next replay leaves it too
-            return Letter(stored.line, str(error), origin=origin, offset=stored.offset), False
-        return letter, letter.part is None
+            return no_envelope(self.extent, stored, error)
 
 
 class _Group:

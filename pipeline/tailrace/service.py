@@ -13,23 +13,28 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from tailrace.address import Address
 from tailrace.config import Plan
 from tailrace.context import Context
 from tailrace.logs import ROOT
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.stage import Stage
 
+if TYPE_CHECKING:
+    from tailrace.serving import HttpServer
+
 TICK = 0.25  # seconds between two calls of `tick`
 
 
 class Service:
-    """Runs pipelines side by side and says whether all went well. Runs once."""
+    """Runs pipelines side by side, and an admin server at `admin`, and says whether all went well. Runs once."""
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
+    def __init__(self, plans: Sequence[Plan], admin: Address | None = None) -> None:
         self.pipelines = [
             Pipeline(
-                Context(pipeline=plan.name, state_dir=plan.state_dir / plan.name),
+                Context(pipeline=plan.name, state_dir=plan.state_dir / plan.name, exposition=self.exposition),
                 plan.source,
                 plan.filters,
                 plan.sinks,
@@ -37,9 +42,20 @@ class Service:
             )
             for plan in plans
         ]
+        self.admin: HttpServer | None = None
+        if admin is not None:
+            from tailrace.admin import server  # with FastAPI, which only those who use it shall pay for
+
+            self.admin = server(self.pipelines, admin)
         self.stopping = False
         self._failed = False
         self._news: queue.SimpleQueue[Pipeline | None] = queue.SimpleQueue()
+
+    def exposition(self) -> bytes:
+        """Give the metrics of all pipelines in Prometheus' text format."""
+        from tailrace.metrics import exposition
+
+        return exposition(self.pipelines)
 
     def stop(self) -> None:
         """Make `run` stop all pipelines, which commit and end. May be called from a signal handler."""
@@ -47,11 +63,13 @@ class Service:
         self._news.put(None)
 
     def run(self, stop: threading.Event, once: bool = False, *, tick: Callable[[], None] | None = None) -> int:
-        """Run all pipelines until each has ended; give 0, or 1 if one of them failed.
+        """Run all pipelines until each has ended; give 0, or 1 if one of them failed or the admin server cannot start.
 
         They end when `stop` is set or `stop()` called; with `once`, at the end of their input, and then it
         counts as a failure if not all of it could be read. `tick` is called a few times per second meanwhile.
         """
+        if not self._start_admin():
+            return 1
         threads: list[threading.Thread] = []
         try:
             for pipeline in self.pipelines:
@@ -64,7 +82,24 @@ class Service:
             stop.set()
             for thread in threads:
                 thread.join()
+            if self.admin is not None:
+                self.admin.stop()
         return 1 if self._failed else 0
+
+    def _start_admin(self) -> bool:
+        if self.admin is None:
+            return True
+        log = logging.getLogger(ROOT)
+        try:
+            self.admin.start()
+        except OSError as error:
+            log.error(
+                "the admin server cannot start (take another address, or end who has it)",
+                extra={"address": str(self.admin.address), "cause": error.strerror},
+            )
+            return False
+        log.info("the admin server answers", extra={"address": str(self.admin.address)})
+        return True
 
     def _wait(self, running: int, stop: threading.Event, tick: Callable[[], None] | None) -> None:
         while running:
@@ -112,12 +147,15 @@ def _run(pipeline: Pipeline, stop: threading.Event, once: bool) -> bool:
                 missing = ["it was stopped before the end of its input; run it again, it goes on from there"]
         well = not missing
     except PipelineFailed as error:
+        pipeline.enter("failed", str(error))
         log.error("pipeline failed", extra={"cause": str(error)})
     except BaseException as error:  # SystemExit too, which would end the thread without a word
+        stage = _stage_of(error)
+        pipeline.enter("failed", f"a bug in {stage or 'tailrace'} ({type(error).__name__}); the log says more")
         log.critical(
             "pipeline failed by a bug; what it had not committed is read again at the next start",
             exc_info=error,
-            extra={"stage": _stage_of(error)},
+            extra={"stage": stage},
         )
     counts = pipeline.counts
     seconds = clock.monotonic() - started
@@ -134,6 +172,7 @@ def _run(pipeline: Pipeline, stop: threading.Event, once: bool) -> bool:
         },
     )
     for sentence in missing:
+        pipeline.enter("failed", sentence)
         log.error("input is incomplete", extra={"cause": sentence})
     return well
 

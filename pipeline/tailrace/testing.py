@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tailrace.batch import Batch, Position, Reject
+from tailrace.batch import Batch, Position
 from tailrace.checkpoint import merge
 from tailrace.context import Context
 from tailrace.faults import Crash, FaultyDisk
 from tailrace.fields import Projection
+from tailrace.reject import Reject
 from tailrace.stage import EndOfInput, Filter, Payload, Sink, Source
 
 __all__ = [
@@ -45,6 +46,10 @@ class ListSource(Source, kw_only=True):
     lines: list[bytes]
     tag: str = "test"
     batch_size: int = 3
+
+    def __post_init__(self) -> None:
+        """Start at the first line, for `lag` may be asked before `open`."""
+        self._next = 0
 
     def open(self, position: Position | None) -> None:
         """Start at the position's line."""

@@ -171,7 +171,8 @@ class Log:
             if block.part == 1:
                 self._reading.reports.long_line(file.state.path, block.offset, limit)
             last = ", the last" if block.last else ""
-            batch.reject(0, f"line longer than {limit} bytes (part {block.part}{last}, at offset {block.offset})")
+            reason = f"line longer than {limit} bytes (part {block.part}{last}, at offset {block.offset})"
+            batch.reject(0, reason, "too_long")
         return batch
 
     def _is_over(self, file: File, now: float, *, is_last: bool) -> bool:

@@ -1,0 +1,1 @@
+"""What the source `webhook` is made of."""
