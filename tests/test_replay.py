@@ -100,6 +100,14 @@ class World:
         assert state is not None
         return state
 
+    def rewrite(self, data: bytes) -> None:
+        """Change the dead letter as if it had been written so."""
+        path = self.state / DEAD_LETTER
+        path.write_bytes(data)
+        state = self.load()
+        state.sinks["dead-letter"][str(path)] = len(data)
+        Checkpoint(self.context(Disk())).save(state)
+
     def letters(self) -> list[dict[str, object]]:
         path = self.state / DEAD_LETTER
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
@@ -199,13 +207,21 @@ def test_a_line_that_is_no_envelope_is_kept_as_it_is(world: World) -> None:
         assert left["reason"] == "no envelope of a rejected event: it holds no event"
 
 
+def test_pieces_without_the_first_one_go_back(world: World) -> None:
+    lines = (world.state / DEAD_LETTER).read_bytes().splitlines(keepends=True)
+    first = next(line for line in lines if b'"part":"1"' in line and b"a.log" in line)
+    lines.remove(first)
+    world.rewrite(b"".join(lines))
+    world.refused = []
+    world.replay()
+    assert [letter["offset"] for letter in world.letters()] == [
+        json.loads(line)["offset"] for line in lines if b"broken" in line or (b"a.log" in line and b'"part":' in line)
+    ][:3]
+
+
 def test_what_a_source_found_damaged_in_its_own_storage_is_not_taken_for_an_event(world: World) -> None:
-    letter = world.state / DEAD_LETTER
-    data = letter.read_bytes().replace(b'"kind":"filter"', b'"kind":"damaged"', 1)
-    letter.write_bytes(data)
-    state = world.load()
-    state.sinks["dead-letter"][str(letter)] = len(data)
-    Checkpoint(world.context(Disk())).save(state)
+    data = (world.state / DEAD_LETTER).read_bytes()
+    world.rewrite(data.replace(b'"kind":"filter"', b'"kind":"damaged"', 1))
     world.refused = []
     world.replay()
     kinds = {each["event"]: each["kind"] for each in world.letters()}
