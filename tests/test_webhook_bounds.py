@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
-from webhook import event_list
+from webhook import LIMIT, Running, event_list
 
+from tailrace import serving
 from tailrace_plugins.receiving.events import BadBody, cut
 from tailrace_plugins.receiving.scanner import MOST_DEPTH
 
@@ -100,3 +104,92 @@ def test_dense_body_of_64_mib_takes_little_more_than_its_own_memory(head: str, p
     command = [sys.executable, "-c", MEASURE, head, part, end]
     more = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
     assert more < 2 * 64 + 32  # MiB: the bytearray of the making, and a copy
+
+
+# Heads
+
+
+@pytest.fixture
+def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection to a receiver that waits for heads no longer than half a second."""
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.5)
+    with Running(tmp_path) as running, socket.create_connection(running.source.address, LIMIT) as connection:
+        yield connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            found += piece
+    return found
+
+
+def answer(connection: socket.socket) -> int:
+    """Read one answer; give its status."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
+
+
+POST: Final = b"POST / HTTP/1.1\r\nHost: x\r\n"
+SMALL: Final = POST + b'Content-Length: 7\r\n\r\n{"n":1}'
+FORBIDDEN: Final = POST + b"Origin: https://evil.example\r\nContent-Length: 1000000\r\n\r\n"
+CHUNKED: Final = POST + b"Transfer-Encoding: chunked\r\n\r\n7"
+
+
+@pytest.mark.parametrize("head", [b"GET /", POST + b"X: ", CHUNKED + b";", CHUNKED + b'\r\n{"n":1}\r\n0\r\nX: '])
+def test_endless_head_or_trailer_is_cut_off_long_before_it_fills_the_memory(
+    connection: socket.socket, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 60.0)
+    connection.sendall(SMALL)
+    assert answer(connection) == 200
+    connection.sendall(head)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(512):
+            connection.sendall(b"x" * 1024)
+    assert everything(connection)[:13] in (b"HTTP/1.1 400 ", b"")  # a reset may overtake the answer
+
+
+def test_head_that_is_too_long_is_told_so(connection: socket.socket) -> None:
+    connection.sendall(POST + b"X: " + b"x" * serving.HEAD_BYTES)
+    assert answer(connection) == 400
+
+
+def test_a_long_head_is_taken(connection: socket.socket) -> None:
+    connection.sendall(SMALL.replace(b"\r\n\r\n", b"\r\nX: %b\r\n\r\n" % (b"x" * 30_000)))
+    assert answer(connection) == 200
+
+
+def test_requests_without_waiting_for_answers_are_answered_in_turn_but_not_thousands(connection: socket.socket) -> None:
+    connection.sendall(SMALL * serving.MAX_PIPELINED)
+    answers = b""
+    while answers.count(b'{"accepted":1}') < serving.MAX_PIPELINED:
+        answers += connection.recv(65536)
+    connection.sendall(SMALL * 2000)
+    rest = everything(connection)
+    assert rest.count(b"HTTP/1.1 400 ") == 1
+    assert rest.count(b"HTTP/1.1 200 ") <= 1
+
+
+@pytest.mark.parametrize("more", [b"x", b"\r\n"], ids=["rest of a body", "blank line"])
+def test_connection_is_not_held_by_what_becomes_no_request(connection: socket.socket, more: bytes) -> None:
+    connection.sendall(FORBIDDEN if more == b"x" else SMALL)
+    assert answer(connection) == (403 if more == b"x" else 200)
+    connection.sendall(more)
+    assert everything(connection) == b""
+
+
+def test_connection_goes_on_after_a_body_that_was_refused_before_it_came(connection: socket.socket) -> None:
+    connection.sendall(FORBIDDEN)
+    assert answer(connection) == 403
+    connection.sendall(b"x" * 1_000_000)
+    connection.settimeout(3 * serving.HEAD_SECONDS)
+    with pytest.raises(TimeoutError):  # longer than a head may take, and it is still there
+        connection.recv(1)
+    connection.settimeout(LIMIT)
+    connection.sendall(SMALL)
+    assert answer(connection) == 200

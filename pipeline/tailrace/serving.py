@@ -6,8 +6,9 @@ uvicorn does the work. What is added here:
   refused meanwhile, and requests under way end as they began.
 * The client's certificate is put into the ASGI scope (`scope["extensions"]["tls"]["peer"]`, the dict of
   `ssl.SSLSocket.getpeercert`), which uvicorn does not do.
-* A peer has `HEAD_SECONDS` to send the head of a request, a TLS handshake the same, and there are at most
-  `MAX_CONNECTIONS`; the application bounds the bodies.
+* A peer has `HEAD_SECONDS` to send the head of a request, a TLS handshake the same, and to send the rest of a body
+  that was answered before it had come. A head, or whatever else is no body, has about `HEAD_BYTES` at most. There are
+  at most `MAX_CONNECTIONS`, with `MAX_PIPELINED` requests waiting in each; the application bounds the bodies.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from tailrace.address import Address, parse_address
 __all__ = ["Address", "Application", "HttpServer", "parse_address"]
 
 HEAD_SECONDS: Final = 10.0
+HEAD_BYTES: Final = 64 << 10  # and what came together with its last byte
 MAX_CONNECTIONS: Final = 512
+MAX_PIPELINED: Final = 16
 KEEP_ALIVE_SECONDS: Final = 120  # longer than client-go's 90, so that the client is the one who closes
 STOP_SECONDS: Final = 5  # for requests under way, when the server is told to stop
 TICK_SECONDS: Final = 1.0
@@ -39,10 +42,11 @@ Application = Callable[..., Any]
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, with the client's certificate in the scope and a time limit for heads."""
+    """uvicorn's HTTP/1.1 protocol, with the client's certificate in the scope and limits for heads."""
 
     _peer: Any = None
     _head_timer: TimerHandle | None = None
+    _idle_bytes = 0  # since the last of a body, or the end of a head: heads, trailers, the signs around chunks
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -68,7 +72,17 @@ class _Protocol(HttpToolsProtocol):
         self._head_is_here()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self._await_head()  # this ends its wait, so whatever it is, it has to become a request soon
+        self._idle_bytes += len(data)
+        super().data_received(data)
+        if self._idle_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")  # which the parser takes for a bad one
         super().on_message_begin()
         self._await_head()
         if self._peer:
@@ -76,7 +90,19 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
+        self._idle_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle.response_complete:  # before the body had come; so the connection begins to be idle only now
+            self._head_is_here()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(KEEP_ALIVE_SECONDS, self.timeout_keep_alive_handler)
 
 
 class _Uvicorn(uvicorn.Server):
