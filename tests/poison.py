@@ -37,7 +37,7 @@ VALUES: Final[Mapping[str, bytes]] = {
     "minus zero": b"[-0,-0.0,0e0]",
     "5000 digits": b"7" * 5000,
     "repeated keys": b'{"a":1,"a":2,"a":{"a":[]}}',
-    "depth 900": b"[" * 900 + b"]" * 900,
+    "depth 800": b"[" * 800 + b"]" * 800,
     "escapes": b'"\\u0000\\/\\b\\u003c\\u2028"',
     "raw signs": '"\u2028 e\u0301 \u00e9 \U0001f600 \x7f"'.encode(),
     "escaped quotes and brackets": b'"}],\\"]}\\\\"',

@@ -80,6 +80,9 @@ class _Protocol(HttpToolsProtocol):
         if self._idle_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
+    def _unsupported_upgrade_warning(self) -> None:
+        self.cycle.keep_alive = False  # the parser has passed over the body, and what follows is anything
+
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")  # which the parser takes for a bad one
@@ -168,6 +171,7 @@ class HttpServer:
             lifespan="off",
             interface="asgi3",
             log_config=None,
+            log_level="error",  # anybody can send what is no HTTP, as often as he likes
             access_log=False,
             proxy_headers=False,  # what a peer says of itself is no address
             server_header=False,

@@ -103,7 +103,7 @@ class Receiver:
         caller = self.authorize(http)
         if http.headers.get("origin") or http.headers.get("sec-fetch-site"):
             raise Refusal(403, "a browser sent this; a page that it shows must not be able to write events")
-        path: str = http.scope["path"]  # the URL's would end at an escaped ? or #, and cannot be had with any Host
+        path: str = http.scope["path"]  # that of the URL is escaped anew
         below = self._rules.path.rstrip("/")
         if path != below and not path.startswith(below + "/"):
             raise Refusal(404, f"events are received at {self._rules.path} and below")
@@ -126,6 +126,8 @@ class Receiver:
 
     def _check_head(self, headers: Mapping[str, str]) -> tuple[str, bool, int]:
         """Give media type, whether it is gzip, and the announced size of the body (0: not known)."""
+        if "upgrade" in headers and "upgrade" in headers.get("connection", "").lower():
+            raise Refusal(400, "Upgrade: the body of such a request cannot be read; send it without")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JSON:
             raise Refusal(415, f"Content-Type {kind!r:.80}: send application/json or application/x-ndjson")
