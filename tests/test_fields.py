@@ -99,6 +99,11 @@ def test_what_is_not_json_is_refused_in_plain_words(line: bytes, reason: str) ->
         tolerant_decode(line)
 
 
+def test_a_line_that_would_take_gigabytes_to_read_is_not_read() -> None:
+    with pytest.raises(ValueError, match="it may have more than 2000000 values"):
+        tolerant_decode(b'{"a":"\\ud800","b":[' + b"[]," * 1_000_000 + b"[]]}")
+
+
 @pytest.mark.parametrize(
     ("line", "value"),
     [

@@ -29,6 +29,7 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PLAIN = re.compile(r"""[^.\[\]"'{}\\\s\x00-\x1f\ud800-\udfff]+""")
 _QUOTED = re.compile(r"""\[(?:"([^"\\\x00-\x1f\ud800-\udfff]*)"|'([^"'\\\x00-\x1f\ud800-\udfff]*)')\]""")
 _BOM = b"\xef\xbb\xbf"
+_MOST_VALUES = 2_000_000  # of a line that Python decodes whole; they may take 150 bytes each
 
 
 class Unreadable(ValueError):  # noqa: N818
@@ -80,6 +81,8 @@ def tolerant_decode(line: bytes) -> dict[str, Any]:
     text = line.removeprefix(_BOM).decode("utf-8", "surrogateescape")
     if not text.strip():
         raise Unreadable("not_json", "empty line")
+    if sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise Unreadable("unreadable", f"not readable: it may have more than {_MOST_VALUES} values")
     try:
         value = json.loads(text, parse_constant=_refuse)
     except Unreadable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -18,7 +19,7 @@ _ERROR: Final = {
         "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
     }
 }
-_EVENT: Final = {"type": "object", "description": "An event, in whatever shape; its bytes are kept."}
+_EVENTS: Final = {"type": "array", "items": {}, "description": "Events, in whatever shape; their bytes are kept."}
 _BODY: Final = {
     "required": True,
     "description": "An EventList, a single event, an array, or one event a line; Content-Encoding may be gzip.",
@@ -28,20 +29,27 @@ _BODY: Final = {
                 "anyOf": [
                     {
                         "type": "object",
-                        "required": ["kind", "apiVersion", "items"],
+                        "required": ["kind", "apiVersion"],
                         "properties": {
                             "kind": {"const": "EventList"},
                             "apiVersion": {"enum": list(VERSIONS)},
-                            "items": {"type": "array", "items": _EVENT},
+                            "items": {"anyOf": [_EVENTS, {"type": "null"}]},
                         },
                     },
-                    {"type": "array", "items": _EVENT},
-                    _EVENT,
+                    _EVENTS,
+                    {"type": "object", "properties": {"kind": {"not": {"const": "EventList"}}}},
                 ]
             }
         },
-        "application/x-ndjson": {"schema": {"type": "string"}},
+        "application/x-ndjson": {"schema": {"type": "string", "pattern": "[^ \\t\\r\\n]"}},
     },
+}
+_PATH: Final = {
+    "name": "path",
+    "in": "path",
+    "required": True,
+    "description": "Events are received at the path that is configured, and below.",
+    "schema": {"type": "string"},
 }
 _STORED: Final = {
     "application/json": {
@@ -109,8 +117,13 @@ def make_app(context: Context, receiver: Receiver, spool: Spool) -> FastAPI:
             return answer({"error": str(refusal)}, refusal.status, refusal.headers)
         return Response(context.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.post("/{path:path}", responses=_ANSWERS, openapi_extra={"requestBody": _BODY})
-    async def post(path: str, request: Request) -> Response:
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> Response:
+        """Answer what has no route as every other error."""
+        return answer({"error": error.detail}, error.status_code, error.headers)
+
+    @app.post("/{path:path}", responses=_ANSWERS, openapi_extra={"requestBody": _BODY, "parameters": [_PATH]})
+    async def post(request: Request) -> Response:
         """Take events; 200 means that they are on disk."""
         return await receiver.post(request)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from tailrace_plugins.receiving.scanner import Members, Span, Unscannable, scan_list, scan_object
+from tailrace_plugins.receiving.grammar import NotJson, Unreadable, read
+from tailrace_plugins.receiving.scanner import Members, TooMany, Unscannable, scan_list, scan_object
 
 MOST_EVENTS: Final = 200_000
 """So many events a body may hold: 64 MiB of `[0,0,0,...` would take gigabytes otherwise."""
@@ -20,20 +20,24 @@ VERSIONS: Final = ("audit.k8s.io/v1", "audit.k8s.io/v1beta1", "audit.k8s.io/v1al
 
 _BOM = b"\xef\xbb\xbf"
 _BRACKET = ord("[")
-_BIG = 1 << 20  # a smaller body cannot make the decoder take more than some 40 MB
-_DENSE = 8  # bytes for each comma: fewer than any event has
+_BIG = 1 << 20  # the items of a smaller body take 40 MB at most, however many they are
 _BLANK = re.compile(rb"[ \t\r\n]*+")
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# an EventList as the API server writes it, up to the bracket of its items
+_LIST = re.compile(
+    rb'\{"kind":"EventList","apiVersion":"(audit\.k8s\.io/v1(?:|alpha1|beta1))","metadata":\{\},"items":(?=\[)'
+)
 _LINE = re.compile(rb"[^\n]+")
+_KEYS: Final = frozenset({b"kind", b"apiVersion"})
+_LONGEST: Final = 256  # a longer kind or apiVersion is not looked at
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _List(msgspec.Struct):
-    kind: Any = None
-    apiVersion: Any = None  # noqa: N815 - Kubernetes' name
-    items: list[Raw] | None = None
+class _Kind(msgspec.Struct):
+    kind: Raw = Raw(b"null")  # it could be anything, and take much more memory than its bytes
+    apiVersion: Raw = Raw(b"null")  # noqa: N815 - Kubernetes' name
 
 
-_decode_object = msgspec.json.Decoder(_List).decode
+_decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
 
@@ -64,100 +68,118 @@ def cut(body: bytes, *, lines: bool = False) -> Events:
     at = start.end() if start else 0
     if at == len(body):
         raise BadBody("the body is empty")
-    if lines:
-        return _lines(body)
-    if body[at] not in b"{[":
+    if body[at] not in b"{[" and not lines:
         raise BadBody("the body is not JSON: it begins with neither { nor [")
-    if len(body) > _BIG and body.count(b",") > len(body) // _DENSE:
-        events = _scan(body, at, "it has more commas than events have")
-    else:
-        try:
-            events = _decode(body, at)
-        except _ERRORS as error:
-            events = _scan(body, at, str(error))
-    if len(events.items) > MOST_EVENTS:
-        raise _too_many()
-    return events
+    try:
+        return _lines(body) if lines else _cut(body, at)
+    except TooMany:
+        message = f"the body holds more than {MOST_EVENTS} events; send them in several"
+        raise BadBody(message, too_many=True) from None
 
 
-def _decode(body: bytes, at: int) -> Events:
-    """Cut a body that is JSON throughout."""
-    if body[at] == _BRACKET:
-        return Events(_decode_array(body))
-    found = _decode_object(body)
-    return _of_object(body[at:], found.kind, found.apiVersion, found.items)
+def _cut(body: bytes, at: int) -> Events:
+    reason = None
+    try:
+        events = _decode(body, at)
+    except _ERRORS as error:
+        events, reason = None, str(error)
+    return _scan(body, at, reason) if events is None else events
 
 
-def _of_object(body: bytes, kind: object, version: object, items: Sequence[bytes] | None) -> Events:
-    audit = version in VERSIONS
-    if kind != "EventList":
-        return Events([body.rstrip()], audit=audit and kind == "Event")
-    if not audit:
-        raise BadBody(f"an EventList of apiVersion {version!r:.80}; it can be of {', '.join(VERSIONS)}")
-    return Events(items or [], str(version), audit=True)
+def _decode(body: bytes, at: int) -> Events | None:
+    """Cut a body that is JSON throughout, if it is what most are; None if it takes the scanner."""
+    start, version = at, ""
+    if body[at] != _BRACKET:
+        head = _LIST.match(body, at)
+        if head is None:
+            found = _decode_kind(body)
+            kind = _value(found.kind)
+            return None if kind == "EventList" else _one(body[at:], kind, _value(found.apiVersion))
+        start, version = head.end(), head[1].decode()
+    end = body.rfind(b"]") + 1
+    if body[end:].strip() != (b"}" if version else b""):
+        return None
+    if end - start > _BIG and body.count(b",", start, end) >= MOST_EVENTS:  # 0.5 µs an event, where it is needed
+        return None
+    items = _decode_array(memoryview(body)[start:end])
+    if len(items) > MOST_EVENTS:
+        raise TooMany
+    return Events(items, version, audit=bool(version))
+
+
+def _one(event: bytes, kind: object, version: object) -> Events:
+    return Events([event.rstrip()], audit=version in VERSIONS and kind == "Event")
 
 
 def _lines(body: bytes) -> Events:
-    lines = [line[0] for line in islice(_LINE.finditer(body), MOST_EVENTS + 1) if not line[0].isspace()]
-    if len(lines) > MOST_EVENTS:
-        raise _too_many()
-    return Events(lines)
+    lines = (line[0] for line in _LINE.finditer(body) if not line[0].isspace())
+    events = list(islice(lines, MOST_EVENTS + 1))
+    if len(events) > MOST_EVENTS:
+        raise TooMany
+    return Events(events)
 
 
-def _scan(body: bytes, at: int, reason: str) -> Events:
-    """Cut a body that is not JSON throughout, by its brackets; or else by its lines, if the first one is an object."""
+def _scan(body: bytes, at: int, refused: str | None) -> Events:
+    """Cut a body by its brackets, be it JSON throughout or not; or else by its lines, if the first one is an object.
+
+    `refused` says why the decoder cannot read it. Raises BadBody and TooMany.
+    """
     try:
         if body[at] == _BRACKET:
             spans, end = scan_list(body, at, MOST_EVENTS)
-            found = Members({}, spans, end)
+            found = Members({}, spans, True, end)
         else:
-            found = scan_object(body, at, b'"items"', MOST_EVENTS)
+            found = scan_object(body, at, _KEYS, b"items", MOST_EVENTS)
     except Unscannable as error:
-        reason += f"; and its parts cannot be told from each other: {error}"
+        trouble = f"its parts cannot be told from each other: {error}"
     else:
-        items = None if found.elements is None else [body[start:end] for start, end in found.elements]
-        if items and len(items) > MOST_EVENTS:
-            raise _too_many()
         if not body[found.end :].strip():
-            if body[at] == _BRACKET:
-                return Events(items or [])
-            kind, version = (_value(body, found.values.get(key)) for key in (b'"kind"', b'"apiVersion"'))
-            if kind == "EventList" and items is None and _value(body, found.values.get(b'"items"')) is not None:
-                raise BadBody("the items of the EventList are no list")
-            if kind != "EventList" and _is_no_json(body):
-                raise BadBody(f"the body is not JSON: {reason}")
-            return _of_object(body[at:], kind, version, items)
-    if _begins_with_a_line(body[at:]):
+            return _of_parts(body, at, found, refused)
+        trouble = "something follows its end"
+    if _begins_with_a_line(body, at):
         return _lines(body)
-    raise BadBody(f"the body is not JSON: {reason}")
+    raise BadBody("the body is not JSON: " + "; and ".join(filter(None, (refused, trouble))))
 
 
-def _begins_with_a_line(body: bytes) -> bool:
+def _of_parts(body: bytes, at: int, found: Members, refused: str | None) -> Events:
+    items = [body[start:end] for start, end in found.elements]
+    if body[at] == _BRACKET:
+        return Events(items)
+    kind, version = (_value(body[slice(*found.values.get(key, (0, 0)))]) for key in (b"kind", b"apiVersion"))
+    if kind != "EventList":
+        if _is_no_json(body):
+            raise BadBody(f"the body is not JSON: {refused}")
+        return _one(body[at:], kind, version)
+    if version not in VERSIONS:
+        raise BadBody(f"an EventList of apiVersion {version!r:.80}; it can be of {', '.join(VERSIONS)}")
+    if not found.is_list:
+        raise BadBody("the items of the EventList are no list")
+    return Events(items, str(version), audit=True)
+
+
+def _begins_with_a_line(body: bytes, at: int) -> bool:
     """Tell whether the body goes on after a first line that is an object by itself."""
-    line, _, rest = body.partition(b"\n")
-    try:
-        return bool(rest.strip()) and line.startswith(b"{") and bool(msgspec.json.decode(line, type=Raw))
-    except _ERRORS:
+    end = body.find(b"\n", at)
+    blank = _BLANK.match(body, end)
+    if end < 0 or blank is None or blank.end() == len(body):
         return False
+    line = body[at:end]
+    return line.startswith(b"{") and line.rstrip().endswith(b"}") and not _is_no_json(line)
 
 
-def _is_no_json(body: bytes) -> bool:
-    """Tell whether the body breaks JSON's grammar, not just a limit of the decoder."""
+def _is_no_json(text: bytes) -> bool:
+    """Tell whether the text breaks JSON's grammar, not just a limit of the decoder."""
     try:
-        json.loads(body.decode("utf-8", "surrogateescape"))
-    except json.JSONDecodeError:
+        read(text)
+    except NotJson:
         return True
-    except (ValueError, RecursionError):
+    except Unreadable:
         return False
     return False
 
 
-def _value(body: bytes, span: Span | None) -> object:
+def _value(text: bytes) -> object:
     try:
-        return None if span is None else msgspec.json.decode(body[span.start : span.end])
+        return msgspec.json.decode(text) if len(text) <= _LONGEST else None
     except _ERRORS:
         return None
-
-
-def _too_many() -> BadBody:
-    return BadBody(f"the body holds more than {MOST_EVENTS} events; send them in several", too_many=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from tailrace_plugins.receiving.grammar import NotJson, Unreadable, read
+
 
 class _Kind(msgspec.Struct):
     kind: Raw | UnsetType = UNSET
@@ -19,7 +21,7 @@ _decode = msgspec.json.Decoder(_Kind).decode
 def restore_kind(lines: Sequence[bytes], version: str) -> list[bytes]:
     """Put `kind` and `apiVersion` in front of the other keys, as the log backend writes them, where they are missing.
 
-    A line that is not a JSON object, or that cannot be decoded and may have these keys, stays as it is.
+    A line that is not a JSON object, or that cannot be read, stays as it is.
     """
     return [_restore(line, version) for line in lines]
 
@@ -29,14 +31,18 @@ def _restore(line: bytes, version: str) -> bytes:
         return line
     try:
         found = _decode(line)
+        has_kind, has_version = found.kind is not UNSET, found.apiVersion is not UNSET
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if b'"kind"' in line or b'"apiVersion"' in line:
+        try:
+            event = read(line)
+        except (NotJson, Unreadable):
             return line
-        found = _Kind()
+        assert isinstance(event, dict)  # it begins with a brace
+        has_kind, has_version = "kind" in event, "apiVersion" in event
     keys = b""
-    if found.kind is UNSET:
+    if not has_kind:
         keys += b'"kind":"Event",'
-    if found.apiVersion is UNSET:
+    if not has_version:
         keys += b'"apiVersion":"%b",' % version.encode()
     rest = line[1:]
     if rest.lstrip().startswith(b"}"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tailrace import Batch, Context
-from tailrace_plugins.receiving.record import Damage, Record
+from tailrace_plugins.receiving.record import Damage, Record, decode_all
 from tailrace_plugins.receiving.segments import Segment, segment_path
 from tailrace_plugins.receiving.spool import Place, Spool
 
@@ -73,15 +73,19 @@ class Reader:
         except Damage as damage:
             return self._give_damage(segment, offset, end, str(damage))
         self._go_to(Place(number, record.end))
-        # between its head and the newline at its end, a record is its lines
-        lines = [data[record.payload - offset : -1]] if record.request.whole else data.split(b"\n")[1:-1]
-        return Batch(
+        lines = decode_all(record.request, data[record.payload - offset : -1])
+        batch = Batch(
             self._finish(record, lines),
             tag=record.request.tag,
             position=self._position(),
             origin=record.request.origin(segment.path),
             offset=record.payload,
         )
+        if record.request.escaped:
+            for index, line in enumerate(lines):
+                if b"\n" in line:  # for a sink it would be two, and some decoder may take it
+                    batch.reject(index, "not JSON that can be read, and it holds line ends", "not_json")
+        return batch
 
     def _give_damage(self, segment: Segment, offset: int, end: int, reason: str) -> Batch | None:
         behind = segment.skip_damage(offset, end)

@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -21,7 +22,7 @@ from starlette.responses import Response
 from tailrace import Context
 from tailrace_plugins.receiving.bodies import Admission, Busy, NotGzip, TooLarge, TooSlow, read
 from tailrace_plugins.receiving.credentials import Caller, Credentials, Denied
-from tailrace_plugins.receiving.events import BadBody, Events, cut
+from tailrace_plugins.receiving.events import BadBody, cut
 from tailrace_plugins.receiving.figures import Figures
 from tailrace_plugins.receiving.record import Request, encode_all, shorten
 from tailrace_plugins.receiving.spool import Refused, Spool
@@ -33,6 +34,7 @@ _LINES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 _JSON: Final = frozenset({"", "application/json", *_LINES})
+_QUICK: Final = 64 << 10  # a bigger body is worked on beside other requests; it might be a hostile one
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer
@@ -53,8 +55,17 @@ class Rules:
     max_body_bytes: int
 
 
+class _Ready(NamedTuple):
+    """What is to be stored of a body."""
+
+    data: bytes
+    events: int
+    digest: bytes | None
+    received: float
+
+
 class Receiver:
-    """Takes requests that bring events; all in the thread of the server."""
+    """Takes requests that bring events, in the thread of the server; what is big is worked on in others."""
 
     def __init__(
         self, context: Context, rules: Rules, credentials: Credentials, spool: Spool, admission: Admission
@@ -94,7 +105,7 @@ class Receiver:
         caller = self.authorize(http)
         if http.headers.get("origin") or http.headers.get("sec-fetch-site"):
             raise Refusal(403, "a browser sent this; a page that it shows must not be able to write events")
-        path = http.scope["path"]
+        path: str = http.scope["path"]  # that of the URL is escaped anew
         below = self._rules.path.rstrip("/")
         if path != below and not path.startswith(below + "/"):
             raise Refusal(404, f"events are received at {self._rules.path} and below")
@@ -102,9 +113,9 @@ class Receiver:
         self._check_room(max(size, 1))
         try:
             async with self._admission.enter(size) as stack:
-                body = await read(http.stream(), self._admission, stack, gzip=gzip, limit=self._rules.max_body_bytes)
+                chunks = read(http.stream(), self._admission, stack, gzip=gzip, limit=self._rules.max_body_bytes)
                 tag = self._rules.tag.render(http.scope["raw_path"].decode(), caller.name)
-                return await self._store(body, kind in _LINES, client, path, tag)
+                return await self._store(await chunks, kind in _LINES, client, path, tag)
         except TooLarge:
             raise self._too_large() from None
         except NotGzip as error:
@@ -118,6 +129,8 @@ class Receiver:
 
     def _check_head(self, headers: Mapping[str, str]) -> tuple[str, bool, int]:
         """Give media type, whether it is gzip, and the announced size of the body (0: not known)."""
+        if "upgrade" in headers and "upgrade" in headers.get("connection", "").lower():
+            raise Refusal(400, "Upgrade: the body of such a request cannot be read; send it without")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JSON:
             raise Refusal(415, f"Content-Type {kind!r:.80}: send application/json or application/x-ndjson")
@@ -143,17 +156,16 @@ class Receiver:
         return Refusal(413, f"the body has more than {self._rules.max_body_bytes} bytes (max_body_bytes), unpacked")
 
     async def _store(self, body: bytes, lines: bool, client: str, path: str, tag: str) -> Response:
+        prepare = partial(self._prepare, lines=lines, client=client, path=path, tag=tag)
         size = len(body)
         try:
-            events = cut(body, lines=lines)
+            ready = prepare(body) if size <= _QUICK else await asyncio.to_thread(prepare, body)
         except BadBody as error:
             raise Refusal(413 if error.too_many else 400, str(error)) from None
-        count = len(events.items)
-        if not count:
+        if ready is None:
             return answer({"accepted": 0})
-        digest = self._digest(body, tag) if events.audit else None
-        data, received = self._record(events, tag, digest, client, path)
-        del body, events  # what waits for the disk is in memory once, not three times
+        data, events, digest, received = ready
+        del body, ready  # what waits for the disk is in memory once, not three times
         try:
             storing = self._spool.append(data, digest, received)
             del data
@@ -161,10 +173,10 @@ class Receiver:
         except Refused as error:
             raise _busy(str(error)) from None
         if storing.repeated:
-            self.figures.repeated(count)
-            return answer({"accepted": 0, "repeated": count})
-        self.figures.accepted(count, size)
-        return answer({"accepted": count})
+            self.figures.repeated(events)
+            return answer({"accepted": 0, "repeated": events})
+        self.figures.accepted(events, size)
+        return answer({"accepted": events})
 
     def _digest(self, body: bytes, tag: str) -> bytes:
         """Tell bodies apart; the same body for another cluster is another one."""
@@ -172,7 +184,12 @@ class Receiver:
         digest.update(body)
         return digest.digest()
 
-    def _record(self, events: Events, tag: str, digest: bytes | None, client: str, path: str) -> tuple[bytes, float]:
+    def _prepare(self, body: bytes, *, lines: bool, client: str, path: str, tag: str) -> _Ready | None:
+        """Make of a body what is stored of it; None if it holds no event. Raises BadBody."""
+        events = cut(body, lines=lines)
+        if not events.items:
+            return None
+        digest = self._digest(body, tag) if events.audit else None
         received = self._context.clock.time()
         request = Request(
             tag=tag,
@@ -182,7 +199,7 @@ class Receiver:
             version=events.version,
             digest=digest.hex() if digest else "",
         )
-        return encode_all(request, events.items), received
+        return _Ready(encode_all(request, events.items), len(events.items), digest, received)
 
 
 def _busy(reason: str) -> Refusal:

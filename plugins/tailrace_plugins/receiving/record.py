@@ -5,8 +5,10 @@ r"""A record of the spool: the events of one request, as bytes that can be check
     {"level":"Request",...}\n
 
 First a mark, then the CRC-32 of all that follows its blank, the number of payload bytes, and what is known of the
-request. The payload is one event a line, or, where `whole` is set, one event that holds line ends itself (such a one
-is no JSON and will be rejected; it is kept to the byte all the same). A newline ends the record.
+request. The payload is one event a line; where `escaped` is set, after the manner of URLs, because an event holds line
+ends (such a one is no JSON and will be rejected; it is kept to the byte all the same), or a mark, which must not be
+taken for that of a record. A newline ends the record. The events of a request are in one record, so that they are
+there together or not at all.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 from isal import isal_zlib
+
+from tailrace_plugins.receiving.grammar import NotJson, Unreadable, read
 
 MARK: Final = b"spool1 "
 HEAD_BYTES: Final = 16_384  # no head is longer; see `Request`
@@ -33,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
     version: str = ""  # apiVersion of the list
     digest: str = ""  # of the body, in hexadecimal digits, if a repetition shall be recognised
-    whole: bool = False
+    escaped: bool = False
 
     def origin(self, segment: str) -> dict[str, str]:
         """Say where the events of the record come from, for the dead letter."""
@@ -62,31 +66,41 @@ def encode(request: Request, payload: bytes) -> bytes:
 
 
 def encode_all(request: Request, items: Sequence[bytes]) -> bytes:
-    """Write the records of a request's items; a newline in one that is JSON becomes a blank, in others it stays."""
+    """Write the record of a request's items; a newline in one that is JSON becomes a blank, in others it stays."""
     payload = b"\n".join(items)
-    if payload.count(b"\n") == len(items) - 1:
-        return encode(request, payload)
-    records: list[bytes] = []
-    lines: list[bytes] = []
-    for item in map(bytes, items):
-        if b"\n" not in item or is_json(item):
-            lines.append(item.replace(b"\n", b" "))  # between tokens, for no JSON string can hold one
-        else:
-            if lines:
-                records.append(encode(request, b"\n".join(lines)))
-                lines = []
-            records.append(encode(msgspec.structs.replace(request, whole=True), item))
-    if lines:
-        records.append(encode(request, b"\n".join(lines)))
-    return b"".join(records)
+    if payload.count(b"\n") >= len(items):
+        # between tokens, for no JSON string can hold one
+        items = [item.replace(b"\n", b" ") if b"\n" in item and is_json(item) else item for item in map(bytes, items)]
+        payload = b"\n".join(items)
+    if payload.count(b"\n") >= len(items) or MARK in payload:
+        request = msgspec.structs.replace(request, escaped=True)
+        payload = b"\n".join(map(_escape, map(bytes, items)))
+    return encode(request, payload)
+
+
+def decode_all(request: Request, payload: bytes) -> list[bytes]:
+    """Give the items that `encode_all` was given."""
+    lines = payload.split(b"\n")
+    return list(map(_unescape, lines)) if request.escaped else lines
+
+
+def _escape(item: bytes) -> bytes:
+    return item.replace(b"%", b"%25").replace(b"\n", b"%0A").replace(MARK, b"%%%02X" % MARK[0] + MARK[1:])
+
+
+def _unescape(line: bytes) -> bytes:
+    return line.replace(b"%%%02X" % MARK[0], MARK[:1]).replace(b"%0A", b"\n").replace(b"%25", b"%")
 
 
 def is_json(item: bytes) -> bool:
-    """Tell whether it is JSON as the decoder of events takes it."""
+    """Tell whether it is JSON by the grammar."""
     try:
         msgspec.json.decode(item, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+        try:
+            read(item)
+        except (NotJson, Unreadable):
+            return False
     return True
 
 

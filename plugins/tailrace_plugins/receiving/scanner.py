@@ -1,20 +1,32 @@
-"""Finding the items of a list in JSON that has a fault somewhere: by its brackets and strings alone.
+"""Finding the items of a list in JSON that may have a fault somewhere: by its brackets and strings alone.
 
 For bodies that the decoder refuses. Where only one item is at fault (a number that is none, a lone surrogate, a
 bracket of the wrong kind), the others are cut out all the same. What it costs grows with the number of brackets, and
-nothing is recursive, so depth costs nothing.
+nothing is recursive.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Container
 from typing import Final, NamedTuple
 
-# up to the next bracket, or to the next bracket or comma, that stands outside strings
-_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
-_BREAK = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
+MOST_DEPTH: Final = 100_000
+"""No value is nested deeper; the API server takes 10,000."""
+
+MOST_MEMBERS: Final = 10_000
+"""No object that is looked into has more members; an event has some twenty."""
+
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_PLAIN = rb'[^"\[\]{}]++|' + _STRING
+# up to the next bracket that stands outside strings, over pairs with none between them; it matches everywhere, for
+# what does not match here must not be looked for further on
+_BRACKET = re.compile(rb"(?:%b|\[(?:%b)*+\]|\{(?:%b)*+\})*+([\[\]{}]?+)" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+_BREAK = re.compile(rb'(?:[^"\[\]{},]++|%b)*+([\[\]{},])' % _STRING, re.DOTALL)
 _BLANK = re.compile(rb"[ \t\r\n]*+")
-_KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:', re.DOTALL)
+_KEY = re.compile(rb"(%b)[ \t\r\n]*+:" % _STRING, re.DOTALL)
+_LONGEST_KEY: Final = 64  # of those that are asked for, however it is escaped
 _OPENER: Final = {b"}": b"{", b"]": b"["}
 
 
@@ -25,6 +37,10 @@ class Unscannable(Exception):  # noqa: N818 - said of the body
         super().__init__(f"{message} (byte {offset})")
 
 
+class TooMany(Exception):  # noqa: N818 - said of the body
+    """There are more elements than were asked for."""
+
+
 class Span(NamedTuple):
     """A part of a body."""
 
@@ -33,47 +49,66 @@ class Span(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The members of an object, by their keys in quotes; the list that was asked for by its elements."""
+    """What was asked for of an object: by key the last value, and the elements of all lists under the list's key."""
 
     values: dict[bytes, Span]
-    elements: list[Span] | None
+    elements: list[Span]
+    is_list: bool  # false: under the list's key there was something that is neither a list nor null
     end: int
 
 
-def scan_object(body: bytes, at: int, list_key: bytes, most: int) -> Members:
-    """Find the members of the object that begins at `at`, and those of the list under `list_key`, if it is one.
+def scan_object(body: bytes, at: int, keys: Container[bytes], list_key: bytes, most: int) -> Members:
+    """Find the values of `keys` in the object that begins at `at`, and the elements of the lists under `list_key`.
 
-    At most `most` + 1 elements are looked for. Raises Unscannable.
+    Raises Unscannable, and TooMany if there are more than `most` elements.
     """
     values: dict[bytes, Span] = {}
-    found: list[Span] | None = None
+    elements: list[Span] = []
+    is_list = True
+    members = 0
     at = _skip(body, at + 1)
     while not body.startswith(b"}", at):
-        key = _KEY.match(body, at)
-        if key is None:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise Unscannable("an object with too many members", at)
+        found = _KEY.match(body, at)
+        if found is None:
             raise Unscannable("here should be a key and a colon", at)
-        start = _skip(body, key.end())
-        if key[1] == list_key and body.startswith(b"[", start):
-            found, end = scan_list(body, start, most)  # an element's stray bracket does not end the list
+        start = _skip(body, found.end())
+        key = _unescape(found[1])
+        if key == list_key and body.startswith(b"[", start):
+            more, end = scan_list(body, start, most - len(elements))  # an element's stray bracket does not end the list
+            elements += more
         else:
-            end = _end_of_element(body, start)
-        values[key[1]] = Span(start, end)
+            end = _end_of_element(body, start, b"}")
+            is_list &= key != list_key or body[start:end] == b"null"
+        if key in keys:
+            values[key] = Span(start, end)
         at = _next(body, end, b"}")
-    return Members(values, found, at + 1)
+    return Members(values, elements, is_list, at + 1)
 
 
 def scan_list(body: bytes, at: int, most: int) -> tuple[list[Span], int]:
-    """Find the elements of the list that begins at `at`, and where it ends; not more than `most` + 1 of them.
-
-    Raises Unscannable.
-    """
+    """Find the elements of the list that begins at `at`, and where it ends. Raises Unscannable and TooMany."""
     found: list[Span] = []
     at = _skip(body, at + 1)
-    while not body.startswith(b"]", at) and len(found) <= most:
-        end = _end_of_element(body, at)
+    while not body.startswith(b"]", at):
+        if len(found) >= most:
+            raise TooMany
+        end = _end_of_element(body, at, b"]")
         found.append(Span(at, end))
         at = _next(body, end, b"]")
     return found, at + 1
+
+
+def _unescape(key: bytes) -> bytes:
+    """Give what is between a key's quotes; one that is too long to be asked for stays as it is."""
+    if b"\\" in key and len(key) <= _LONGEST_KEY:
+        try:
+            return str(json.loads(key)).encode("utf-8", "surrogatepass")
+        except ValueError:
+            pass
+    return key[1:-1]
 
 
 def _skip(body: bytes, at: int) -> int:
@@ -94,28 +129,38 @@ def _next(body: bytes, at: int, closer: bytes) -> int:
     raise Unscannable("here should be a comma or a closing bracket", at)
 
 
-def _end_of_element(body: bytes, start: int) -> int:
-    """Find where the value that begins at `start` ends."""
-    if body[start : start + 1] not in (b"{", b"["):
-        stop = _BREAK.match(body, start)
-        if stop is None:
-            raise Unscannable("a value that does not end", start)
-        end = len(body[start : stop.start(1)].rstrip()) + start
-        if end == start or stop[1] in b"{[":
-            raise Unscannable("here should be a value", start)
-        return end
-    opened: list[bytes] = []
+def _end_of_element(body: bytes, start: int, closer: bytes) -> int:
+    """Find where the value that begins at `start` ends, or what stands in its place: before a comma or the closer."""
     at = start
-    while True:
-        found = _BRACKET.match(body, at)
-        if found is None:
-            raise Unscannable("a bracket that is not closed", start)
-        at = found.end()
+    while (stop := _BREAK.match(body, at)) is not None:
+        sign = stop[1]
+        if sign == b"," or sign == closer:
+            end = at + len(body[at : stop.start(1)].rstrip())
+            if end == start:
+                raise Unscannable("here should be a value", start)
+            return end
+        at = _end_of_brackets(body, stop.start(1)) if sign in b"{[" else stop.end()
+    raise Unscannable("a value that does not end", start)
+
+
+def _end_of_brackets(body: bytes, start: int) -> int:
+    """Find where the bracket that opens at `start` is closed."""
+    opened = [body[start : start + 1]]
+    depth = {b"{": 0, b"[": 0, opened[0]: 1}  # how often each is in `opened`, which is not to be searched
+    for found in _BRACKET.finditer(body, start + 1):
         sign = found[1]
-        if sign in b"{[":
+        if sign in depth:
             opened.append(sign)
-        elif _OPENER[sign] in opened:
-            while opened.pop() != _OPENER[sign]:  # one of the wrong kind within closes with it
-                pass
+            depth[sign] += 1
+            if len(opened) > MOST_DEPTH:
+                raise Unscannable("brackets are nested too deeply", start)
+        elif not sign:
+            break
+        elif depth[_OPENER[sign]]:
+            last = b""
+            while last != _OPENER[sign]:  # one of the wrong kind within closes with it
+                last = opened.pop()
+                depth[last] -= 1
             if not opened:
-                return at
+                return found.end()
+    raise Unscannable("a bracket that is not closed", start)

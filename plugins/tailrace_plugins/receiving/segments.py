@@ -62,24 +62,29 @@ class Segment:
 
     def skip_damage(self, offset: int, end: int) -> int:
         """Give the offset of the first whole record behind `offset`, or `end`."""
-        at = offset
+        at = offset + 1
         while at < end:
             data = os.pread(self._descriptor, _CHUNK, at)
-            mark = data.find(b"\n" + MARK)
+            mark = data.find(MARK)
             if mark < 0:
-                at += max(len(data) - len(MARK), 1)
+                at += max(len(data) - len(MARK) + 1, 1)
                 continue
-            at += mark + 1
+            at += mark
             try:
                 self.record(at, end)
             except Damage:
+                at += 1
                 continue
             return at
         return end
 
     def ends_early(self, offset: int, end: int) -> bool:
-        """Tell whether what begins at `offset` is the first part of a record, as an interrupted write leaves it."""
-        return is_first_part(self.read(offset, min(HEAD_BYTES, end - offset)), end - offset)
+        """Tell whether what begins at `offset` is the first part of a record, as an interrupted write leaves it.
+
+        If it ends as a record does it may as well be one with a wrong length, and is not taken for a part.
+        """
+        head = self.read(offset, min(HEAD_BYTES, end - offset))
+        return is_first_part(head, end - offset) and self.read(end - 1, 1) != b"\n"
 
     def read(self, offset: int, size: int) -> bytes:
         """Give bytes as they are."""
