@@ -6,8 +6,10 @@ the schema says, names that attack a path, and bytes that are no JSON.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from tailrace.names import encode_name
@@ -112,3 +114,9 @@ USERS: Final[Mapping[str, bytes]] = {
 def directory_of(user: bytes) -> str:
     """Name the directory of a user (JSON text) in the output of configs/audit-by-user.yaml."""
     return f"kube-audit-{encode_name(json.loads(user))}"
+
+
+def dead_letter(state_dir: Path) -> list[bytes]:
+    """Give the events in a pipeline's dead letter, as they were."""
+    letters = map(json.loads, (state_dir / "dead-letter.jsonl").read_bytes().splitlines())
+    return [each["event"].encode() if "event" in each else base64.b64decode(each["event_base64"]) for each in letters]

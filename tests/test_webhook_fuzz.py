@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -14,6 +12,7 @@ from typing import Final
 from hostile import BODIES, LIMIT, SHAPES, Body, Shape, exchange, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from poison import dead_letter
 from webhook import Running
 
 from tailrace_plugins.receiving.events import BadBody, Events, cut
@@ -76,12 +75,6 @@ def events_of(body: bytes, kind: bytes) -> Events | None:
         return None
 
 
-def dead_letter(running: Running) -> Iterator[bytes]:
-    for line in (running.pipeline.context.state_dir / "dead-letter.jsonl").read_bytes().splitlines():
-        letter = json.loads(line)
-        yield letter["event"].encode() if "event" in letter else base64.b64decode(letter["event_base64"])
-
-
 @settings(max_examples=ROUNDS)
 @given(
     requests=st.lists(st.tuples(BODIES, SHAPES), min_size=1, max_size=3),
@@ -123,7 +116,7 @@ def test_what_is_acknowledged_is_there_once_and_to_the_byte_whatever_is_sent(tmp
     tally = Tally()
     with Running(tmp_path, max_body_bytes=LIMIT) as running:
         send(running, tally, count())
-        found = Counter(running.lines(tally.sure.total())) + Counter(dead_letter(running))
+        found = Counter(running.lines(tally.sure.total())) + Counter(dead_letter(tmp_path))
     missing, surplus = tally.sure - found, found - tally.sure - tally.maybe
     assert not missing
     assert not surplus
