@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tailrace.durable import Disk
 
@@ -103,6 +103,11 @@ class FaultyDisk(Disk):
             raise self._fail("fsync", path)
         self._forget(path)
         self._name_changes.pop(path, None)
+
+    def fsync_all(self, descriptors: Mapping[str, int]) -> None:
+        """Sync one after the other, so that each can be the one that fails."""
+        for descriptor in descriptors.values():
+            self.fsync(descriptor)
 
     def _forget(self, path: str) -> None:
         """No byte of the file is in danger: it is synced, or not there any more."""

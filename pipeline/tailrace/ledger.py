@@ -111,9 +111,7 @@ class Ledger:
                 with naming(path):
                     write_all(self._disk, descriptor, data)
                 lengths[path] = self.lengths[path] + len(data)
-            for path, descriptor in descriptors.items():
-                with naming(path):
-                    self._disk.fsync(descriptor)
+            self._disk.fsync_all(descriptors)
         return lengths
 
     def forget(self, paths: Iterable[str]) -> dict[str, None]:

@@ -36,6 +36,7 @@ from tailrace.durable import make_directories
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 
 MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
+HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
 _PATHS_LIMIT = 100_000  # distinct (values, slice) pairs whose path is remembered
 _T = TypeVar("_T")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -131,6 +132,7 @@ class File(Sink, kw_only=True):
     def open(self, position: Position | None) -> None:
         """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
         self._pending: dict[str, _Pending] = {}
+        self._held = 0  # bytes of lines in it
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
@@ -199,17 +201,27 @@ class File(Sink, kw_only=True):
             pending = self._pending.get(path)
             if pending is None:
                 pending = self._pending[path] = _Pending()
+            size = sum(map(len, lines))
             pending.lines += lines
-            pending.size += sum(map(len, lines))
+            pending.size += size
+            self._held += size
             if pending.size >= MEMBER_BYTES:
                 self._seal(pending)
+        if self._held >= HELD_BYTES:
+            self._seal_all()
 
     def _seal(self, pending: _Pending) -> None:
         """Turn the slice's lines into a compressed member."""
+        self._held -= pending.size
         pending.lines.append(b"")  # for the newline after the last line
         data = b"\n".join(pending.lines)
         pending.lines, pending.size = [], 0
         pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
+
+    def _seal_all(self) -> None:
+        for pending in self._pending.values():
+            if pending.lines:
+                self._seal(pending)
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
@@ -217,9 +229,7 @@ class File(Sink, kw_only=True):
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        for pending in self._pending.values():
-            if pending.lines:
-                self._seal(pending)
+        self._seal_all()
         lengths = self._ledger.append(
             {
                 path: [member if isinstance(member, bytes) else member.result() for member in pending.members]
