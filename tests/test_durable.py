@@ -63,6 +63,8 @@ def test_every_operation_does_what_its_name_says(tmp_path: Path) -> None:
     disk.rename(str(path), str(tmp_path / "other"))
     assert not path.exists()
     disk.unlink(str(tmp_path / "other"))
+    disk.mkdir(str(path), 0o750)
+    disk.rmdir(str(path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,6 +63,10 @@ class Disk:
         """Make one directory."""
         os.mkdir(path, mode)
 
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        os.rmdir(path)
+
     def chmod(self, descriptor: int, mode: int) -> None:
         """Set the file's mode exactly, whatever the umask."""
         os.fchmod(descriptor, mode)

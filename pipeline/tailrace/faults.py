@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 
 from tailrace.durable import Disk
@@ -167,6 +168,16 @@ class FaultyDisk(Disk):
         if fails:
             raise self._fail("mkdir", path)
 
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory; until the one above is synced a power cut may bring it back."""
+        fails = self._fails()
+        if not fails or self._either():
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            super().rmdir(path)
+            self._undo_later(path, lambda: _make(path, mode))
+        if fails:
+            raise self._fail("rmdir", path)
+
     def chmod(self, descriptor: int, mode: int) -> None:
         """Set the mode; it can fail."""
         if self._fails():
@@ -226,6 +237,11 @@ def _write(path: str, content: bytes) -> None:
     if os.path.isdir(os.path.dirname(path) or "."):
         with open(path, "wb") as file:
             file.write(content)
+
+
+def _make(path: str, mode: int) -> None:
+    if not os.path.exists(path):
+        os.mkdir(path, mode)
 
 
 def _remove(path: str) -> None:
