@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.durable import Disk, make_directories, naming, replace_file, sync_directory, write_all
+from tailrace.durable import SYNC_THREADS, Disk, make_directories, naming, replace_file, sync_directory, write_all
 from tailrace.faults import FaultyDisk
 
 
@@ -63,7 +63,36 @@ def test_every_operation_does_what_its_name_says(tmp_path: Path) -> None:
     disk.rename(str(path), str(tmp_path / "other"))
     assert not path.exists()
     disk.unlink(str(tmp_path / "other"))
+    disk.mkdir(str(path), 0o750)
+    disk.rmdir(str(path))
     assert list(tmp_path.iterdir()) == []
+
+
+class SyncDisk(Disk):
+    """A disk that knows what was synced, and cannot sync one file."""
+
+    def __init__(self, broken: int = -1) -> None:
+        self.broken = broken
+        self.synced: list[int] = []
+
+    def fsync(self, descriptor: int) -> None:
+        if descriptor == self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.synced.append(descriptor)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 2 * SYNC_THREADS + 1])
+def test_files_that_are_synced_together_are_each_synced_once(count: int) -> None:
+    disk = SyncDisk()
+    disk.fsync_all({str(number): number for number in range(count)})
+    assert sorted(disk.synced) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_one_of_many_files_that_cannot_be_synced_is_named(count: int) -> None:
+    with pytest.raises(OSError, match="Input/output") as caught:
+        SyncDisk(broken=count - 1).fsync_all({f"/x/{number}": number for number in range(count)})
+    assert caught.value.filename == f"/x/{count - 1}"
 
 
 def test_directories_are_made_with_exactly_their_mode(tmp_path: Path, umask: int) -> None:

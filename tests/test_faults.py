@@ -71,6 +71,7 @@ OPERATIONS: dict[str, Callable[[FaultyDisk, int, Path], object]] = {
     "link": lambda disk, _, path: disk.link(str(path), f"{path}.new"),
     "unlink": lambda disk, _, path: disk.unlink(str(path)),
     "mkdir": lambda disk, _, path: disk.mkdir(f"{path}.d", 0o750),
+    "rmdir": lambda disk, _, path: disk.rmdir(str(path.parent / "empty")),
 }
 
 
@@ -79,6 +80,7 @@ def test_every_operation_can_die_or_fail(tmp_path: Path, name: str) -> None:
     for error in (None, errno.EIO):
         path = tmp_path / f"a{error}"
         path.write_bytes(b"content")
+        (tmp_path / "empty").mkdir(exist_ok=True)
         disk = FaultyDisk(1, error=error)
         descriptor = disk.open(str(path), os.O_RDWR)
         with pytest.raises((Crash, OSError), match="Input/output" if error else rf"{name} .*\(operation 1\)"):
@@ -219,6 +221,15 @@ def test_an_unsynced_directory_may_be_lost_with_what_is_in_it(tmp_path: Path) ->
         append(disk, directory / "d" / "a", b"y", sync=True)
 
     outcomes(tmp_path, act)
+    assert {(tmp_path / str(seed) / "d").is_dir() for seed in SEEDS} == {True, False}
+
+
+def test_an_unsynced_removal_of_a_directory_may_come_back(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        (tmp_path / str(seed) / "d").mkdir(parents=True)
+        disk = FaultyDisk(seed=seed)
+        disk.rmdir(str(tmp_path / str(seed) / "d"))
+        disk.lose_unsynced()
     assert {(tmp_path / str(seed) / "d").is_dir() for seed in SEEDS} == {True, False}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import stat
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,96 @@ def test_a_file_removed_between_two_commits_is_noticed(tmp_path: Path) -> None:
         life.commit()
 
 
+def test_an_output_directory_removed_between_two_commits_is_noticed_and_a_new_file_of_it_is_made(
+    tmp_path: Path,
+) -> None:
+    life = Life(tmp_path)
+    life.give([line("a")])
+    life.commit()
+    life.out.rename(tmp_path / "moved")
+    life.give([line("b")])  # which is new, so nothing of it is lost
+    life.commit()
+    life.give([line("a")])
+    with pytest.raises(Damaged, match=r"audit-a.2026112305.log.gz was removed while it was being written"):
+        life.commit()
+    with pytest.raises(Damaged, match=r"is gone; the checkpoint has \d+ bytes of it"):
+        Life(tmp_path, life.position)
+
+
+def test_an_output_directory_that_became_a_link_to_elsewhere_gets_nothing_of_a_known_slice(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.give([line("a")])
+    life.commit()
+    life.out.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    theirs = tmp_path / "elsewhere" / "audit-a.2026112305.log.gz"
+    theirs.write_bytes(b"theirs")
+    life.out.symlink_to(tmp_path / "elsewhere")
+    life.give([line("a")])
+    with pytest.raises(Damaged, match="somebody else changed it"):
+        life.commit()
+    with pytest.raises(Damaged, match="has 6 bytes, but the checkpoint has"):
+        Life(tmp_path, life.position)
+    assert theirs.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "device"])
+def test_a_slice_that_became_something_else_is_neither_written_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    life = Life(tmp_path)
+    life.give([line()])
+    (path,) = life.commit()
+    aside = tmp_path / "aside"
+    os.rename(path, aside)
+    before = aside.read_bytes()
+    make: dict[str, Callable[[], object]] = {
+        "link": lambda: os.symlink(aside, path),
+        "pipe": lambda: os.mkfifo(path),
+        "directory": lambda: os.mkdir(path),
+        "device": lambda: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+    }
+    try:
+        make[kind]()
+    except PermissionError:
+        pytest.skip("only root can make a device")
+    life.give([line(n=2)])
+    with pytest.raises((Damaged, OSError)):
+        life.commit()
+    with pytest.raises(Damaged, match=f"{path} is a link, a directory or a device"):
+        Life(tmp_path, life.position)
+    assert aside.read_bytes() == before
+
+
+def test_two_pipelines_with_one_output_file_are_found_out_by_name_at_the_next_commit(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    path = f"{tmp_path}/out/all.log.gz"
+    one, two = Life(tmp_path / "one", path=path), Life(tmp_path / "two", path=path)
+    one.give([line(n=1)])
+    one.commit()
+    two.give([line(n=2)])
+    two.commit()
+    one.give([line(n=3)])
+    with pytest.raises(Damaged, match=f"{path} has .* somebody else changed it; give each pipeline an output path"):
+        one.commit()
+    found = gzip.decompress(Path(path).read_bytes())
+    assert found == line(n=1) + b"\n" + line(n=2) + b"\n"
+
+
+def test_a_slice_is_closed_by_the_clock_that_nobody_sets(tmp_path: Path) -> None:
+    class HandClock(Clock):
+        wall = 2_000_000_000.0
+
+        def time(self) -> float:
+            self.wall -= 1_000_000.0
+            return self.wall
+
+    life = Life(tmp_path, clock=HandClock(), idle_close=60.0)
+    for _ in range(3):
+        life.give([line()])
+        life.commit()
+    assert len(life.position) == 1
+
+
 def test_the_contract_of_sinks_holds(tmp_path: Path) -> None:
     path = tmp_path / "one.log.gz"
 
@@ -216,6 +308,43 @@ def test_a_slice_with_much_data_is_compressed_before_the_commit(tmp_path: Path) 
     life.commit()
     (found,) = life.files().values()
     assert found == [each + b"\n" for each in lines]
+
+
+def test_what_waits_as_lines_is_bounded_however_many_the_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace_plugins.sinks.file.HELD_BYTES", 5000)
+    life = Life(tmp_path)
+    lines = [line(f"n{number % 50}", number=number) for number in range(500)]
+    for start in range(0, len(lines), 10):
+        life.give(lines[start : start + 10])
+        held = sum(pending.size for pending in life.sink._pending.values())
+        assert held == life.sink._held < 5000
+    life.commit()
+    assert life.sink._held == 0
+    assert life.files() == {
+        f"audit-n{name}.2026112305.log.gz": [each + b"\n" for each in lines[name::50]] for name in range(50)
+    }
+
+
+def test_many_slices_take_few_descriptors_and_no_more_memory_from_commit_to_commit(tmp_path: Path) -> None:
+    life = Life(tmp_path, max_open_files=50)
+    few = len(os.listdir("/proc/self/fd")) + 100
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    tracemalloc.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        for _ in range(4):
+            life.give([line(f"user-{number}") for number in range(1000)])
+            life.commit()
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        tracemalloc.stop()
+    assert held[3] - held[1] < 100_000
+    assert {len(found) for found in life.files().values()} == {4}
+    assert len(life.position) == 1000
 
 
 @pytest.mark.parametrize(("suffix", "threads"), [("gz", 2), ("zst", 0), ("log", 0)])

@@ -248,6 +248,20 @@ def test_a_pipe_or_a_directory_is_refused_instead_of_waited_for(tmp_path: Path) 
             Ledger(Disk()).prepare([str(tmp_path / name)])
 
 
+def test_a_pipe_that_came_after_the_announcement_is_not_waited_for_and_gets_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    ledger = Ledger(Disk())
+    ledger.lengths = {str(path): 0}
+    with pytest.raises(OSError, match="No such device"):  # nobody reads it; recovery then says what is in the way
+        ledger.append({str(path): [b"x"]})
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(Damaged, match="output goes to regular files only"):
+        ledger.append({str(path): [b"x"]})
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
 class CountingDisk(Disk):
     """A disk that knows how many files are open together at most."""
 

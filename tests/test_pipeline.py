@@ -112,6 +112,34 @@ def test_events_arrive_once_in_order_and_untouched(tmp_path: Path) -> None:
     assert sink.published == 20
 
 
+class SlowSink(ListSink, kw_only=True):
+    """Takes `seconds` for each flush, and remembers how many events each one had."""
+
+    seconds: float
+
+    def flush(self) -> Position:
+        assert isinstance(self.context.clock, HandClock)
+        self.context.clock.now += self.seconds
+        before = len(self.written)
+        position = super().flush()
+        self.flushed = [*getattr(self, "flushed", []), len(self.written) - before]
+        return position
+
+
+def test_slow_commits_hold_more_events_but_not_without_bound(tmp_path: Path) -> None:
+    quick, slow = SlowSink(seconds=0.0), SlowSink(seconds=10.0)
+    run(pipeline(tmp_path / "quick", clock=HandClock(), out=quick))
+    run(pipeline(tmp_path / "slow", clock=HandClock(), out=slow))
+    assert quick.flushed == [3, 3, 3, 3, 3, 3, 2]  # 60 bytes
+    assert slow.flushed == [3, 12, 5]  # the first took long: then up to 240 bytes
+
+
+def test_a_commit_is_due_once_as_much_time_went_by_as_the_last_one_took(tmp_path: Path) -> None:
+    sink = SlowSink(seconds=10.0)
+    run(pipeline(tmp_path, clock=HandClock(step=2.5), out=sink))
+    assert sink.flushed == [3, 9, 8]
+
+
 def test_a_second_run_goes_on_where_the_first_one_ended(tmp_path: Path) -> None:
     first, second = ListSink(), ListSink()
     run(pipeline(tmp_path, LINES[:7], out=first))

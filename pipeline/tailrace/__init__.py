@@ -11,6 +11,8 @@ from tailrace.match import TagPattern
 from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.quantity import parse_duration, parse_size
+from tailrace.recognition import Recognised, SlicePaths
 from tailrace.reject import Reject
 from tailrace.stage import (
     BadEvent,
@@ -48,11 +50,13 @@ __all__ = [
     "Pipeline",
     "PipelineFailed",
     "Position",
+    "Recognised",
     "Record",
     "RecordFilter",
     "Reject",
     "Retry",
     "Sink",
+    "SlicePaths",
     "Source",
     "Stage",
     "TagPattern",
@@ -62,7 +66,9 @@ __all__ = [
     "encode_name",
     "fit_path",
     "format_field",
+    "parse_duration",
     "parse_field",
+    "parse_size",
     "value_text",
 ]
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
 
 from tailrace.durable import Disk
 
@@ -104,6 +105,11 @@ class FaultyDisk(Disk):
         self._forget(path)
         self._name_changes.pop(path, None)
 
+    def fsync_all(self, descriptors: Mapping[str, int]) -> None:
+        """Sync one after the other, so that each can be the one that fails."""
+        for descriptor in descriptors.values():
+            self.fsync(descriptor)
+
     def _forget(self, path: str) -> None:
         """No byte of the file is in danger: it is synced, or not there any more."""
         self._synced_lengths.pop(path, None)
@@ -171,6 +177,16 @@ class FaultyDisk(Disk):
         if fails:
             raise self._fail("mkdir", path)
 
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory; until the one above is synced a power cut may bring it back."""
+        fails = self._fails()
+        if not fails or self._either():
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            super().rmdir(path)
+            self._undo_later(path, lambda: _make(path, mode))
+        if fails:
+            raise self._fail("rmdir", path)
+
     def chmod(self, descriptor: int, mode: int) -> None:
         """Set the mode; it can fail."""
         if self._fails():
@@ -230,6 +246,11 @@ def _write(path: str, content: bytes) -> None:
     if os.path.isdir(os.path.dirname(path) or "."):
         with open(path, "wb") as file:
             file.write(content)
+
+
+def _make(path: str, mode: int) -> None:
+    if not os.path.exists(path):
+        os.mkdir(path, mode)
 
 
 def _remove(path: str) -> None:

@@ -111,9 +111,7 @@ class Ledger:
                 with naming(path):
                     write_all(self._disk, descriptor, data)
                 lengths[path] = self.lengths[path] + len(data)
-            for path, descriptor in descriptors.items():
-                with naming(path):
-                    self._disk.fsync(descriptor)
+            self._disk.fsync_all(descriptors)
         return lengths
 
     def forget(self, paths: Iterable[str]) -> dict[str, None]:
@@ -124,7 +122,7 @@ class Ledger:
         return forgotten
 
     def _open(self, path: str) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place is not waited for
         if self.lengths[path] > 0:
             try:
                 return self._disk.open(path, flags)
@@ -150,7 +148,10 @@ class Ledger:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Damaged(f"{path} is being written by another process; two writers would destroy it") from None
-        present = os.fstat(descriptor).st_size
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise Damaged(_irregular(path))
+        present = about.st_size
         if present != self.lengths[path]:
             raise Damaged(
                 f"{path} has {present} bytes where we left it with {self.lengths[path]}: somebody else changed it; "
@@ -165,5 +166,9 @@ def _size(path: str) -> int | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise Damaged(f"{path} is a link, a directory or a device; output goes to regular files only: move it away")
+        raise Damaged(_irregular(path))
     return found.st_size
+
+
+def _irregular(path: str) -> str:
+    return f"{path} is a link, a directory or a device; output goes to regular files only: move it away"

@@ -30,6 +30,19 @@ _TAG_PART = re.compile(rf"(?!\.)(?:[{_KEPT}]++|%[0-9A-F]{{2}})++(?:~[0-9a-f]{{{_
 _NOT_IN_TAG_PART = re.compile(rf"\A\.|%(?![0-9A-F]{{2}})|[^%{_KEPT}]+")
 _CUT_ESCAPE = re.compile(r"%.?\Z")
 
+HASH_PATTERN: Final = rf"~[0-9a-f]{{{_HASH_DIGITS}}}"
+_ESCAPED = "%(?:[0189A-F][0-9A-F]|2[0-9ACF]|3[BCEF]|5[B-E]|60|7[B-F])"  # of every byte that is not kept
+NAME_PATTERN: Final = (
+    rf"(?:{MISSING}|{EMPTY}|(?:(?![._])[{_KEPT}]|{_ESCAPED}|%2E|%5F)(?:[{_KEPT}]|{_ESCAPED})*(?:{HASH_PATTERN})?)"
+)
+"""What `encode_name` gives, as a regular expression without groups."""
+TAG_PART_PATTERN: Final = rf"(?!\.)(?:[{_KEPT}]|%[0-9A-F]{{2}})+(?:{HASH_PATTERN})?"
+"""What `encode_tag_part` gives, likewise."""
+SHORTENED_PATTERN: Final = (
+    rf"[^/]{{{_PART_LIMIT - _HASH_DIGITS - _PART_END - 1}}}{HASH_PATTERN}[^/]{{{_PART_END}}}(?![^/])"
+)
+"""A part of a path that `fit_path` shortened, likewise."""
+
 
 def encode_name(value: object) -> str:
     """Give the name of a value inside a file name or a tag.

@@ -34,6 +34,7 @@ from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Sta
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
 QUICK_COMMIT = 0.1  # seconds between commits, at least, when the source has nothing more to give
 COMMIT_SHARE = 4  # ... and at least this many times as long as the last commit took
+SLOW_SHARE = 4  # times `commit_bytes` may wait while commits are slow
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; the last repeats
 
 
@@ -89,14 +90,12 @@ class Pipeline:
         self._state = State()
         self._unit = _Unit()
         self._is_uncovered = False  # the last commit's events are in one generation of the checkpoint only
-        self._last_commit = 0.0
-        self._commit_took = 0.0
+        self._last_commit = self._commit_took = 0.0
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Move events until `stop` is set, or, with `once`, until there are none.
 
-        Raises PipelineFailed when it cannot go on. With `once` the first failure of the outside world is final:
-        there is nobody to wait for.
+        Raises PipelineFailed when it cannot go on; with `once` the first failure of the outside world is reason enough.
         """
         try:
             self._run(stop, once)
@@ -193,6 +192,8 @@ class Pipeline:
 
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
+        if age < self._commit_took:  # commits, of thousands of files perhaps, shall not take more than half of the time
+            return self._unit.bytes >= self._commit_bytes * SLOW_SHARE
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
 
     def _process(self, batch: Batch) -> None:

@@ -26,6 +26,9 @@ _TIMES: Final = {
     "S": ("second", 2),
 }
 
+UNPARSED_NAME: Final = "_unparsed"
+"""What stands in a path where an event has no time."""
+
 
 class TemplateError(ValueError):
     """A template that does not parse; `column` is where, counted from 1."""
@@ -36,22 +39,28 @@ class TemplateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class FieldPiece:
+    """A field's value."""
+
     number: int  # in Template.fields
 
 
 @dataclass(frozen=True, slots=True)
-class _Tag:
+class TagPiece:
+    """Some parts of the tag."""
+
     parts: slice
 
 
 @dataclass(frozen=True, slots=True)
-class _Time:
+class TimePiece:
+    """A part of the time, as a number of so many digits."""
+
     attribute: str
     width: int
 
 
-_Piece = str | _Field | _Tag | _Time
+Piece = str | FieldPiece | TagPiece | TimePiece
 
 
 class Template:
@@ -73,14 +82,14 @@ class Template:
         self._quote = quote
         self._quote_tag: Callable[[str], str] = encode_tag_part if quote is encode_name else quote
         fields: list[str] = []
-        self._pieces = _parse(text, time, fields)
-        self._untimed = _join_times(self._pieces)
+        self.pieces = _parse(text, time, fields)
+        self.untimed = _join_times(self.pieces)
         self.fields = tuple(fields)
-        self.uses_tag = any(isinstance(piece, _Tag) for piece in self._pieces)
+        self.uses_tag = any(isinstance(piece, TagPiece) for piece in self.pieces)
         self.time_directives = frozenset(
-            directive for directive, time_of in _TIMES.items() if _Time(*time_of) in self._pieces
+            directive for directive, time_of in _TIMES.items() if TimePiece(*time_of) in self.pieces
         )
-        first = self._pieces[0] if self._pieces else ""
+        first = self.pieces[0] if self.pieces else ""
         self.literal_prefix = first if isinstance(first, str) else ""
         self._memo = Memo(self.render)
 
@@ -89,19 +98,19 @@ class Template:
         tags: list[Sequence[Any]] = [batch.tags] if self.uses_tag else []
         return tags + [batch[field] for field in self.fields]
 
-    def render(self, values: Sequence[Any], moment: datetime | None = None, *, no_time: str = "_unparsed") -> str:
+    def render(self, values: Sequence[Any], moment: datetime | None = None, *, no_time: str = UNPARSED_NAME) -> str:
         """Fill in one event's values, in the order of `inputs`, and its time.
 
         Without a time, `no_time` takes the place of each run of directives and of the text between them; a
         run ends at a `/` and at a variable: `audit-%Y%m%d%H` gives `audit-_unparsed`.
         """
         texts: list[str] = []
-        for piece in self._untimed if moment is None else self._pieces:
+        for piece in self.untimed if moment is None else self.pieces:
             if isinstance(piece, str):
                 texts.append(piece)
-            elif isinstance(piece, _Field):
+            elif isinstance(piece, FieldPiece):
                 texts.append(self._quote(values[self.uses_tag + piece.number]))
-            elif isinstance(piece, _Tag):
+            elif isinstance(piece, TagPiece):
                 parts = values[0].split(".")[piece.parts]
                 texts.append(self._quote_tag(".".join(parts)) if parts else self._quote(None))
             elif moment is None:
@@ -115,9 +124,9 @@ class Template:
         return self._memo.map(self.inputs(batch), len(batch))
 
 
-def _parse(text: str, time: bool, fields: list[str]) -> list[_Piece]:
+def _parse(text: str, time: bool, fields: list[str]) -> list[Piece]:
     """Take a template apart; the names of its fields are added to `fields`."""
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     at = 0
     while at < len(text):
         if text.startswith(("{{", "}}"), at):
@@ -136,7 +145,7 @@ def _parse(text: str, time: bool, fields: list[str]) -> list[_Piece]:
             if directive == "%":
                 _add_literal(pieces, "%")
             elif directive in _TIMES:
-                pieces.append(_Time(*_TIMES[directive]))
+                pieces.append(TimePiece(*_TIMES[directive]))
             else:
                 known = " ".join(f"%{letter}" for letter in _TIMES)
                 raise TemplateError(
@@ -151,13 +160,13 @@ def _parse(text: str, time: bool, fields: list[str]) -> list[_Piece]:
     return pieces
 
 
-def _variable(name: str, column: int, fields: list[str]) -> _Piece:
+def _variable(name: str, column: int, fields: list[str]) -> Piece:
     tag = _TAG.fullmatch(name)
     if tag is not None:
         if tag["part"] is not None:
             part = int(tag["part"])
-            return _Tag(slice(part, part + 1 or None))
-        return _Tag(slice(tag["first"] and int(tag["first"]), tag["end"] and int(tag["end"])))
+            return TagPiece(slice(part, part + 1 or None))
+        return TagPiece(slice(tag["first"] and int(tag["first"]), tag["end"] and int(tag["end"])))
     if _ABOUT_TAG.match(name):
         raise TemplateError(
             f"{name!r} is not a part of the tag; write {{tag}}, {{tag[1]}} or {{tag[1:]}}, "
@@ -174,29 +183,29 @@ def _variable(name: str, column: int, fields: list[str]) -> _Piece:
         ) from None
     if name not in fields:
         fields.append(name)
-    return _Field(fields.index(name))
+    return FieldPiece(fields.index(name))
 
 
-def _add_literal(pieces: list[_Piece], text: str) -> None:
+def _add_literal(pieces: list[Piece], text: str) -> None:
     if pieces and isinstance(pieces[-1], str):
         pieces[-1] += text
     else:
         pieces.append(text)
 
 
-def _join_times(pieces: list[_Piece]) -> list[_Piece]:
+def _join_times(pieces: list[Piece]) -> list[Piece]:
     """Let one time stand for each run of times with only text between them, none of it a `/`."""
-    joined: list[_Piece] = []
+    joined: list[Piece] = []
     for piece in pieces:
-        if isinstance(piece, _Time):
-            if joined and isinstance(joined[-1], _Time):
+        if isinstance(piece, TimePiece):
+            if joined and isinstance(joined[-1], TimePiece):
                 continue
-            if len(joined) > 1 and isinstance(joined[-2], _Time) and _is_plain(joined[-1]):
+            if len(joined) > 1 and isinstance(joined[-2], TimePiece) and _is_plain(joined[-1]):
                 joined.pop()
                 continue
         joined.append(piece)
     return joined
 
 
-def _is_plain(piece: _Piece) -> bool:
+def _is_plain(piece: Piece) -> bool:
     return isinstance(piece, str) and "/" not in piece

@@ -6,7 +6,7 @@ thirteen of them are the hour. So events are grouped by that prefix, and each di
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,6 +18,7 @@ UNPARSED = ""
 """The slice key of an event that has no time which can be read."""
 
 _PREFIX = {"Y": 4, "m": 7, "d": 10, "H": 13, "M": 16, "S": 19}  # characters down to each strftime directive
+_SPAN = {"Y": 366 * 86_400, "m": 31 * 86_400, "d": 86_400, "H": 3600, "M": 60, "S": 1}  # seconds, at most
 _MINUTE = 16  # zones differ from UTC by whole minutes, so this prefix decides the slice in any zone
 _CACHE_LIMIT = 100_000
 
@@ -34,6 +35,7 @@ class TimeSlicer:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{zone!r} is not a time zone; write one like Europe/Berlin, or UTC") from None
         finest = max((_PREFIX[letter] for letter in directives), default=4)
+        self._span = next(span for letter, span in _SPAN.items() if _PREFIX[letter] == finest)
         self._length = finest if zone == "UTC" else max(finest, _MINUTE)
         self._moments: dict[str, datetime | None] = {UNPARSED: None}
 
@@ -64,6 +66,15 @@ class TimeSlicer:
                 self._moments = {UNPARSED: None}
             self._moments[key] = _parse(key + "0001-01-01T00:00:00Z"[len(key) :], self._zone)
         return self._moments[key]
+
+    def end(self, parts: Sequence[int]) -> float:
+        """Say by when a slice is over, in seconds since the epoch; `parts` is its beginning: year, month, day, …
+
+        Raises ValueError if there is no such time.
+        """
+        year, month, day, hour, minute, second = [*parts, *(1, 1, 1, 0, 0, 0)[len(parts) :]]
+        begin = datetime(year, month, day, hour, minute, second, tzinfo=self._zone, fold=1)
+        return begin.timestamp() + self._span
 
 
 def _parse(time: str, zone: tzinfo) -> datetime | None:

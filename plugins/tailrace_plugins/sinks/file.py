@@ -22,6 +22,7 @@ from tailrace import (
     EVENT_TIME_FIELDS,
     Batch,
     Ledger,
+    Measure,
     OptionError,
     Payload,
     Position,
@@ -34,8 +35,11 @@ from tailrace import (
 )
 from tailrace.durable import make_directories
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
+from tailrace_plugins.sinks.permissions import number, octal
+from tailrace_plugins.sinks.retention import REASONS, retention
 
 MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
+HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
 _PATHS_LIMIT = 100_000  # distinct (values, slice) pairs whose path is remembered
 _T = TypeVar("_T")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -64,6 +68,11 @@ class File(Sink, kw_only=True):
     not hold them; `%Y %m %d %H %M %S` for the event's time, and the finest of them is the length of a slice. Where
     a field is missing the name is `_none`; where there is no time, `_unparsed`. Late events go to their own slice.
     Each event is written exactly once, and every file is valid after every commit.
+
+    `keep_...` deletes the oldest slices beyond a limit, after a commit, once a minute at most, and directories that get
+    empty by it. Every file counts whose path the template can have made: give each sink names of its own. A slice's
+    age is told by its name, from its end on (`_unparsed`: since the last write), to now, or to the newest slice if
+    that is older. What got an event within `idle_close` counts, but stays; what a late event makes anew goes likewise.
     """
 
     path: Annotated[str, Meta(description="Template of the path; its suffix tells the compression.")]
@@ -99,6 +108,20 @@ class File(Sink, kw_only=True):
             description="Seconds after its last event until a slice counts as closed, and is no longer watched over.",
         ),
     ] = 3600.0
+    keep_for: Annotated[
+        str | float | None,
+        Meta(description="Delete slices that ended longer ago than this: `30d`, `12h`, or seconds."),
+    ] = None
+    keep_bytes: Annotated[
+        str | int | None,
+        Meta(description="Delete the oldest slices while all together have more bytes than this: `50GiB`."),
+    ] = None
+    keep_files: Annotated[int, Meta(ge=1, description="Delete the oldest slices while there are more.")] | None = None
+    keep_bytes_per_name: Annotated[
+        str | int | None,
+        Meta(description="Likewise, but of the slices together whose paths differ only in their time."),
+    ] = None
+    keep_files_per_name: Annotated[int, Meta(ge=1, description="Likewise, by number.")] | None = None
     include_time_key: Annotated[
         str | None, Meta(description="Add the event's time to the event under this key, as fluentd does.")
     ] = None
@@ -111,11 +134,12 @@ class File(Sink, kw_only=True):
         suffix = os.path.splitext(self.path)[1]
         kind = SUFFIXES.get(suffix, "none") if self.compression == "auto" else self.compression
         self._compress = _checked("level", lambda: compressor(kind, self.level))
-        self._mode = _checked("mode", lambda: _octal(self.mode))
-        self._uid = _checked("owner", lambda: _number(self.owner, lambda name: pwd.getpwnam(name).pw_uid, "user"))
-        self._gid = _checked("group", lambda: _number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
+        self._mode = _checked("mode", lambda: octal(self.mode))
+        self._uid = _checked("owner", lambda: number(self.owner, lambda name: pwd.getpwnam(name).pw_uid, "user"))
+        self._gid = _checked("group", lambda: number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
+        self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
         self._paths: dict[tuple[Any, ...], str] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -131,6 +155,8 @@ class File(Sink, kw_only=True):
     def open(self, position: Position | None) -> None:
         """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
         self._pending: dict[str, _Pending] = {}
+        self._forgotten: frozenset[str] = frozenset()
+        self._held = 0  # bytes of lines in it
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
@@ -199,17 +225,27 @@ class File(Sink, kw_only=True):
             pending = self._pending.get(path)
             if pending is None:
                 pending = self._pending[path] = _Pending()
+            size = sum(map(len, lines))
             pending.lines += lines
-            pending.size += sum(map(len, lines))
+            pending.size += size
+            self._held += size
             if pending.size >= MEMBER_BYTES:
                 self._seal(pending)
+        if self._held >= HELD_BYTES:
+            self._seal_all()
 
     def _seal(self, pending: _Pending) -> None:
         """Turn the slice's lines into a compressed member."""
+        self._held -= pending.size
         pending.lines.append(b"")  # for the newline after the last line
         data = b"\n".join(pending.lines)
         pending.lines, pending.size = [], 0
         pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
+
+    def _seal_all(self) -> None:
+        for pending in self._pending.values():
+            if pending.lines:
+                self._seal(pending)
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
@@ -217,9 +253,7 @@ class File(Sink, kw_only=True):
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        for pending in self._pending.values():
-            if pending.lines:
-                self._seal(pending)
+        self._seal_all()
         lengths = self._ledger.append(
             {
                 path: [member if isinstance(member, bytes) else member.result() for member in pending.members]
@@ -232,7 +266,17 @@ class File(Sink, kw_only=True):
         idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
         for path in idle:
             del self._last_append[path]
+        self._forgotten = frozenset(idle)
         return {**lengths, **self._ledger.forget(idle)}
+
+    def commit(self, position: Position) -> None:
+        """Delete what need not be kept; the generation before still has what this commit forgot, so that stays."""
+        if self._retention is not None:
+            self._retention.look(self.context, position, self._forgotten)
+
+    def measures(self) -> Iterable[Measure]:
+        """Say what was deleted, if that is asked for."""
+        return () if self._retention is None else self._retention.measures()
 
 
 def _group(keys: Sequence[_Key], lines: Sequence[bytes]) -> dict[_Key, list[bytes]]:
@@ -247,30 +291,6 @@ def _checked(option: str, make: Callable[[], _T]) -> _T:
         return make()
     except ValueError as error:
         raise OptionError(option, str(error)) from None
-
-
-def _octal(mode: int | str) -> int:
-    """Read permissions; YAML has read an unquoted 0640 as octal already."""
-    try:
-        value = mode if isinstance(mode, int) else int(mode, 8)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 0o777 or not value & 0o200:
-        raise ValueError(f"{mode!r} are no permissions that a file can be written with; write them like 0640")
-    if value & 0o007:
-        raise ValueError(f"{value:04o} gives everybody access to an audit trail; leave the last digit 0")
-    return value
-
-
-def _number(name: str | int | None, look_up: Callable[[str], int], kind: str) -> int:
-    if name is None:
-        return -1
-    if isinstance(name, int):
-        return name
-    try:
-        return look_up(name)
-    except KeyError:
-        raise ValueError(f"there is no {kind} {name!r} on this machine") from None
 
 
 def _hashable(values: Sequence[Any]) -> Sequence[Any]:
