@@ -86,9 +86,14 @@ def make_app(context: Context, receiver: Receiver, spool: Spool) -> FastAPI:
         response_class=PlainTextResponse,
         responses={503: {"description": "Events are refused at present.", "content": {"text/plain": {}}}},
     )
-    async def readyz() -> Response:
-        """Tell whether events would be taken now."""
+    async def readyz(request: Request) -> Response:
+        """Tell whether events would be taken now; why not, only to those who may send some."""
         reason = spool.refusal()
+        if reason is not None:
+            try:
+                receiver.authorize(request)
+            except Refusal:
+                reason = "events are refused at present"
         return PlainTextResponse("ok\n" if reason is None else f"{reason}\n", 200 if reason is None else 503)
 
     @app.get(

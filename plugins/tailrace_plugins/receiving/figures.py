@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tailrace import Context, Measure
 
 QUIET_SECONDS = 60.0
-"""Refusals with the same status are logged once in so many seconds, with their number."""
+"""Refusals of the same kind are logged once in so many seconds, with their number."""
 
 
 class Figures:
@@ -20,7 +20,8 @@ class Figures:
         self._events = 0
         self._repeated = 0
         self._bytes = 0
-        self._told: dict[int, tuple[float, int]] = {}  # by status: when it was logged last, and the count then
+        self._turned_away = 0
+        self._told: dict[str, tuple[float, int]] = {}  # by message and status: when it was logged last, the count then
 
     def accepted(self, events: int, size: int) -> None:
         """Events were stored."""
@@ -37,21 +38,33 @@ class Figures:
 
     def refused(self, status: int, reason: str, client: str, path: str) -> None:
         """A request was turned away; say so, but not for each of a thousand."""
+        what = {"status": status, "reason": reason, "client": client, "path": path}
+        self._tell("requests are refused", what, "requests", self._requests[status])
+
+    def turned_away(self, reason: str, client: str) -> None:
+        """A peer was turned away before it brought a request, for its TLS handshake failed, or it spoke no HTTP."""
+        self._turned_away += 1
+        self._tell("connections are refused", {"reason": reason, "client": client}, "connections", self._turned_away)
+
+    def _tell(self, message: str, what: Mapping[str, object], unit: str, count: int) -> None:
         now = self._context.clock.monotonic()
-        last, before = self._told.get(status, (float("-inf"), 0))
-        count = self._requests[status]
+        key = f"{message} {what.get('status')}"
+        last, before = self._told.get(key, (float("-inf"), 0))
         if now - last >= QUIET_SECONDS:
-            self._told[status] = now, count
-            self._context.log.warning(
-                "requests are refused",
-                extra={"status": status, "reason": reason, "client": client, "path": path, "requests": count - before},
-            )
+            self._told[key] = now, count
+            self._context.log.warning(message, extra={**what, unit: count - before})
 
     def measures(self) -> Iterator[Measure]:
         """Give the figures for `/metrics`."""
         help_ = "Requests answered, by HTTP status."
         for status, count in sorted(self._requests.copy().items()):
             yield Measure("webhook_requests_total", help_, "counter", count, {"code": str(status)})
+        yield Measure(
+            "webhook_turned_away_total",
+            "Connections without a request, for their TLS handshake failed, or they spoke no HTTP.",
+            "counter",
+            self._turned_away,
+        )
         yield Measure("webhook_events_total", "Events acknowledged.", "counter", self._events)
         yield Measure(
             "webhook_repeated_events_total",

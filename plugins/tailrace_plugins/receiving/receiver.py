@@ -74,7 +74,7 @@ class Receiver:
         except Refusal as refusal:
             response = answer({"error": str(refusal)}, refusal.status, refusal.headers)
             self.figures.answered(refusal.status)
-            self.figures.refused(refusal.status, str(refusal), client, shorten(http.url.path))
+            self.figures.refused(refusal.status, str(refusal), client, shorten(http.scope["path"]))
         else:
             self.figures.answered(response.status_code)
         return response
@@ -83,16 +83,18 @@ class Receiver:
         """Tell who sends. Raises Refusal."""
         peer: Mapping[str, Any] | None = http.scope.get("extensions", {}).get("tls", {}).get("peer")
         try:
-            return self._credentials.check(http.headers.get("authorization"), peer)
+            return self._credentials.check(http.headers.get("authorization"), peer, self._context.clock.time())
         except Denied as denied:
             headers = {"WWW-Authenticate": 'Bearer realm="tailrace", Basic realm="tailrace"'}
+            if denied.must_reconnect:
+                headers["Connection"] = "close"
             raise Refusal(denied.status, str(denied), headers if denied.status == 401 else None) from None
 
     async def _receive(self, http: HttpRequest, client: str) -> Response:
         caller = self.authorize(http)
         if http.headers.get("origin") or http.headers.get("sec-fetch-site"):
             raise Refusal(403, "a browser sent this; a page that it shows must not be able to write events")
-        path = http.url.path
+        path = http.scope["path"]
         below = self._rules.path.rstrip("/")
         if path != below and not path.startswith(below + "/"):
             raise Refusal(404, f"events are received at {self._rules.path} and below")
@@ -101,7 +103,8 @@ class Receiver:
         try:
             async with self._admission.enter(size) as stack:
                 body = await read(http.stream(), self._admission, stack, gzip=gzip, limit=self._rules.max_body_bytes)
-                return await self._store(body, kind in _LINES, client, path, caller)
+                tag = self._rules.tag.render(http.scope["raw_path"].decode(), caller.name)
+                return await self._store(body, kind in _LINES, client, path, tag)
         except TooLarge:
             raise self._too_large() from None
         except NotGzip as error:
@@ -139,7 +142,7 @@ class Receiver:
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body has more than {self._rules.max_body_bytes} bytes (max_body_bytes), unpacked")
 
-    async def _store(self, body: bytes, lines: bool, client: str, path: str, caller: Caller) -> Response:
+    async def _store(self, body: bytes, lines: bool, client: str, path: str, tag: str) -> Response:
         size = len(body)
         try:
             events = cut(body, lines=lines)
@@ -148,7 +151,6 @@ class Receiver:
         count = len(events.items)
         if not count:
             return answer({"accepted": 0})
-        tag = self._rules.tag.render(path, caller.name)
         digest = self._digest(body, tag) if events.audit else None
         data, received = self._record(events, tag, digest, client, path)
         del body, events  # what waits for the disk is in memory once, not three times

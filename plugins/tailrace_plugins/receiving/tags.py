@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 from tailrace import encode_name
 
@@ -16,7 +17,8 @@ class TagTemplate:
     """`audit.{path[1]}`: for a POST to `/clusters/east/audit` the tag is `audit.east`.
 
     `{path[0]}` is the first part of the path, `{path[-1]}` the last, `{client}` the name that the client proved to
-    have. A value is written as a file name would be; one that is missing is `_none`. Raises ValueError.
+    have. A value is written as a file name would be; one that is missing is `_none`, one that is empty `_empty`. A dot
+    in it makes several parts of the tag. Raises ValueError.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,10 +34,11 @@ class TagTemplate:
         self._text = text
 
     def render(self, path: str, client: str | None) -> str:
-        """Give the tag of a request."""
+        """Give the tag of a request, by its path as it was sent, with its escapes."""
         if "{" not in self._text:
             return self._text
-        parts = [part for part in path.split("/") if part]
+        # unpacked only now, so that a %2F stays in its part; what is no UTF-8 stays different from all else
+        parts = [unquote(part, errors="surrogateescape") for part in path.removesuffix("/").split("/")[1:]]
 
         def value(found: re.Match[str]) -> str:
             if found[1] == CLIENT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterable
 from typing import Annotated
@@ -12,16 +11,15 @@ from msgspec import Meta
 
 from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Retry, Source
 from tailrace.serving import Address, HttpServer, parse_address
+from tailrace_plugins.receiving.access import Access, Files
 from tailrace_plugins.receiving.app import make_app
 from tailrace_plugins.receiving.bodies import Admission
-from tailrace_plugins.receiving.credentials import Credentials, Watched
 from tailrace_plugins.receiving.kinds import restore_kind
 from tailrace_plugins.receiving.reader import Reader
 from tailrace_plugins.receiving.receiver import Receiver, Rules
 from tailrace_plugins.receiving.record import Record
 from tailrace_plugins.receiving.spool import Place, Spool
 from tailrace_plugins.receiving.tags import TagTemplate
-from tailrace_plugins.receiving.tls import make_context
 
 
 class Webhook(Source, kw_only=True):
@@ -37,8 +35,11 @@ class Webhook(Source, kw_only=True):
     letter; the others of its list go on.
 
     When there is no room (spool or disk full) the answer is 503 with `Retry-After`, at once. `/livez`, `/readyz` and
-    `/metrics` are served on the same address. Certificates, tokens and passwords are read anew when their files change.
-    `tailrace kubeconfig` makes the file that the API server needs.
+    `/metrics` are served on the same address. `tailrace kubeconfig` makes the file that the API server needs.
+
+    Where several of a client certificate, a token and a password may prove who sends, one of them is enough. All these
+    files are read anew within some seconds when they change; one that cannot be used leaves the former in force. A
+    connection that began under a former certificate ends with the answer to its next request.
     """
 
     listen: Annotated[str, Meta(description="The address to listen on, like `127.0.0.1:8888`.")] = "127.0.0.1:8888"
@@ -47,7 +48,8 @@ class Webhook(Source, kw_only=True):
         str,
         Meta(
             description="The tag of events; `{path[1]}` is the second part of the request's path (`/clusters/east` "
-            "gives `east`), `{client}` the name that the client's certificate or password proved."
+            "gives `east`), `{client}` the name that the client's certificate or password proved. A dot in one makes "
+            "several parts of a tag; so take it back with `{tag[1:]}`."
         ),
     ] = "audit"
     restore_kind: Annotated[
@@ -118,6 +120,8 @@ class Webhook(Source, kw_only=True):
         self._reader: Reader | None = None
         self._server: HttpServer | None = None
         self._receiver: Receiver | None = None
+        files = Files(self.tls_cert, self.tls_key, self.client_ca, self.token_file, self.password_file)
+        self._access = Access(context, files, self.client_names)
 
     def reads(self) -> Iterable[str]:
         """Every event is looked at, be it only to know that it is one."""
@@ -140,23 +144,20 @@ class Webhook(Source, kw_only=True):
         """Listen, if that has not begun yet."""
         if self._server is not None or self._spool is None:
             return
-        self._secret_files = Watched([self.token_file, self.password_file])
-        self._tls_files = Watched([self.tls_cert, self.tls_key, self.client_ca])
-        self._credentials = Credentials(
-            certificates=bool(self.client_ca),
-            names=self.client_names,
-            token_file=self.token_file,
-            password_file=self.password_file,
-        )
         try:
-            self._credentials.load()
+            tls = self._access.load()
         except ValueError as error:
             raise Retry(str(error)) from None
         rules = Rules(self.path, self._tag, self.max_body_bytes)
-        receiver = Receiver(self.context, rules, self._credentials, self._spool, Admission())
-        app = make_app(self.context, receiver, self._spool)
-        tls = self._make_context()
-        server = HttpServer(app, self._address, name=f"{self.context.pipeline}-http", tls=tls, tick=self._refresh)
+        receiver = Receiver(self.context, rules, self._access.credentials, self._spool, Admission())
+        server = HttpServer(
+            make_app(self.context, receiver, self._spool),
+            self._address,
+            name=f"{self.context.pipeline}-http",
+            tls=tls,
+            tick=lambda: self._access.refresh(server.renew),
+            refused=receiver.figures.turned_away,
+        )
         self._spool.start()
         server.start()
         self._receiver, self._server = receiver, server
@@ -173,26 +174,6 @@ class Webhook(Source, kw_only=True):
         }
         return ", ".join(way for way, is_open in ways.items() if is_open) or "none"
 
-    def _make_context(self) -> ssl.SSLContext | None:
-        if not self.tls_cert or not self.tls_key:
-            return None
-        return make_context(
-            self.tls_cert, self.tls_key, self.client_ca, other_ways=bool(self.token_file or self.password_file)
-        )
-
-    def _refresh(self) -> None:
-        """Read files anew that have changed; what cannot be read leaves all as it was."""
-        log = self.context.log
-        try:
-            if self._secret_files.changed():
-                self._credentials.load()
-                log.info("tokens and passwords were read anew")
-            if self._tls_files.changed() and self._server is not None and (tls := self._make_context()) is not None:
-                self._server.renew(tls)
-                log.info("certificates were read anew")
-        except (OSError, ValueError) as error:
-            log.error("changed credentials cannot be used; the former ones stay in force", extra={"cause": str(error)})
-
     def stop(self) -> None:
         """Receive no more; what was acknowledged stays in the spool."""
         if self._server is not None:
@@ -204,6 +185,8 @@ class Webhook(Source, kw_only=True):
     def read(self, timeout: float) -> Batch | None:
         """Give the events of the next request."""
         assert self._reader is not None
+        if self._server is not None:
+            self._server.check()
         deadline = self.context.clock.monotonic() + timeout
         while True:
             self._more.clear()
