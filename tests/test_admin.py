@@ -117,7 +117,7 @@ def running(service: Service, expected: int = 0) -> Iterator[Service]:
     """Run the service in a thread, with its admin server started; expect this exit code of it."""
     codes: list[int] = []
     started = threading.Event()
-    thread = threading.Thread(target=lambda: codes.append(service.run(threading.Event(), tick=started.set)))
+    thread = threading.Thread(target=lambda: codes.append(service.run(tick=started.set)))
     thread.start()
     try:
         assert started.wait(30)
@@ -208,14 +208,14 @@ def test_server_answers_during_a_run_to_the_end_of_the_input(tmp_path: Path) -> 
             pages.append(Answer(service, "/metrics").text)
 
     service = Service([make_plan(tmp_path, ListSource(lines=[b"{}"]), filters=[Ask()])], ANY_PORT)
-    assert service.run(threading.Event(), once=True) == 0
+    assert service.run(once=True) == 0
     assert 'tailrace_events_in_total{pipeline="audit"} 1.0' in pages[0]
 
 
 def test_stage_gets_the_page_of_the_whole_service_with_and_without_an_admin_server(tmp_path: Path) -> None:
     plans = [make_plan(tmp_path, ListSource(lines=[b"{}"]), name=name) for name in ("a", "b")]
     service = Service(plans)
-    service.run(threading.Event(), once=True)
+    service.run(once=True)
     page = plans[0].source.context.exposition().decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     read = {sample.labels["pipeline"]: sample.value for sample in samples if sample.name == "tailrace_events_in_total"}
@@ -228,7 +228,7 @@ def test_address_that_is_taken_ends_the_run_before_any_pipeline_starts(
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         service = Service([make_plan(tmp_path, Waiting())], Address("127.0.0.1", port))
-        assert service.run(threading.Event()) == 1
+        assert service.run() == 1
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert vars(record)["address"] == f"127.0.0.1:{port}"

@@ -248,3 +248,30 @@ def test_pipelines_are_found_by_their_checkpoints(tmp_path: Path) -> None:
 def test_positions_of_one_state_are_not_shared_with_another() -> None:
     State().sinks["x"] = {}
     assert State().sinks == {}
+
+
+@pytest.mark.parametrize("other", [1, 3, 5, 7])
+def test_checkpoint_that_somebody_else_put_there_is_refused(tmp_path: Path, other: int) -> None:
+    ours = checkpoint(tmp_path)
+    ours.save(state(4))
+    checkpoint(tmp_path).save(state(other))
+    if other in (3, 5):  # one that a failed commit has left, or not yet
+        assert ours.load() == state(other)
+    else:
+        with pytest.raises(Damaged, match=rf"generation {other}, and 4 was left there"):
+            ours.load()
+
+
+def test_checkpoint_that_was_removed_is_written_again(tmp_path: Path) -> None:
+    ours = checkpoint(tmp_path / "deep" / "state")
+    ours.restore()  # nothing was there
+    assert ours.load() is None
+    ours.path.parent.mkdir(parents=True)
+    ours.save(state(1))
+    ours.save(state(2))
+    ours.path.unlink()
+    ours.restore()
+    assert ours.load() == state(1)  # the generation before is exact too
+    ours.previous.unlink()
+    assert ours.load() == state(1)
+    assert decode(ours.path.read_bytes()) == state(1)

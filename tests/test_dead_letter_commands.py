@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -81,7 +80,7 @@ class Place:
         (directory / "audit.log").write_bytes(b"".join(line + b"\n" for line in LINES))
         self.configure(verbs="[list, watch]")
         plans = load([self.config], Registry.standard(), {}).plans
-        assert Service(plans).run(threading.Event(), once=True) == 0
+        assert Service(plans).run(once=True) == 0
 
     def configure(self, *, verbs: str = "[]", limit: int = 60, more: str = "", sink: str = "") -> None:
         self.config.write_text(

@@ -5,7 +5,7 @@ Only a config with the section `admin` imports this, and FastAPI with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from fastapi import FastAPI, Response
@@ -19,12 +19,12 @@ from tailrace.serving import Address, HttpServer
 EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def server(pipelines: Sequence[Pipeline], address: Address) -> HttpServer:
-    """Make the server of these pipelines; it is not started yet."""
+def server(pipelines: Callable[[], Sequence[Pipeline]], address: Address) -> HttpServer:
+    """Make the server of the pipelines that there are at each request; it is not started yet."""
     return HttpServer(application(pipelines), address, name="admin")
 
 
-def application(pipelines: Sequence[Pipeline]) -> FastAPI:
+def application(pipelines: Callable[[], Sequence[Pipeline]]) -> FastAPI:
     """Make the application that answers; what asks the stages runs beside the event loop, for they may touch a disk."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -36,14 +36,14 @@ def application(pipelines: Sequence[Pipeline]) -> FastAPI:
     def readyz() -> Response:
         troubles = [
             f"{pipeline.context.pipeline}: {escape(trouble)}\n"
-            for pipeline in pipelines
+            for pipeline in pipelines()
             if (trouble := _trouble(pipeline)) is not None
         ]
         return PlainTextResponse("".join(troubles) or "ok", 503 if troubles else 200)
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(exposition(pipelines), media_type=EXPOSITION_TYPE)
+        return Response(exposition(pipelines()), media_type=EXPOSITION_TYPE)
 
     return app
 

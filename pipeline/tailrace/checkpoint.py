@@ -8,6 +8,8 @@ The rules:
   since then went to files whose length it holds, and its source position has not been given up.
 * A checksum covers the content. A damaged file is put aside, reported, and the previous one is used; if that is
   damaged too, the pipeline refuses to start. It never takes damage for a first start.
+* What a running pipeline left there is known. If it is removed, it is written again; if it is another one, the
+  pipeline refuses to go on.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import msgspec
 
 from tailrace.batch import Position
 from tailrace.context import Context
-from tailrace.durable import replace_file, sync_directory
+from tailrace.durable import make_directories, replace_file, sync_directory
 from tailrace.stage import Damaged
 
 FORMAT = 1
@@ -58,9 +60,35 @@ class Checkpoint:
         self._context = context
         self.path = context.state_dir / CURRENT
         self.previous = context.state_dir / PREVIOUS
+        self._known: State | None = None  # what was loaded or saved last
 
     def load(self) -> State | None:
-        """Read the newest whole generation; None if there never was one. Raises Damaged if none is whole."""
+        """Read the newest whole generation; None if there never was one.
+
+        Raises Damaged if none is whole, or if it is not what this object has left there.
+        """
+        self.restore()
+        known, found = self._known, self._read()
+        if known is not None and found is not None and abs(found.generation - known.generation) > 1:
+            raise Damaged(
+                f"{self.path} was exchanged while its pipeline ran: it is of generation {found.generation}, and "
+                f"{known.generation} was left there; end whoever else writes it, or restore it, and start again"
+            )
+        self._known = found
+        return found
+
+    def restore(self) -> None:
+        """Write what this object knows to have been there, if it was removed."""
+        if self._known is None or self.path.exists() or self.previous.exists():
+            return
+        make_directories(self._context.disk, str(self.path.parent))
+        self.save(self._known)
+        self._context.log.error(
+            "the checkpoint was removed while its pipeline ran; it was written again and nothing is lost by that",
+            extra={"path": str(self.path)},
+        )
+
+    def _read(self) -> State | None:
         damage: list[str] = []
         for generation in generations(self._context.state_dir):
             if generation.state is not None:
@@ -78,6 +106,7 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Store `state` durably in place of the present one, which becomes the previous one."""
         replace_file(self._context.disk, self.path, encode(state), previous=self.previous)
+        self._known = state
 
     def put_aside(self, path: Path) -> Path:
         """Move a damaged file away, for else the next save would make it the previous generation; say where it is."""

@@ -7,7 +7,6 @@ What a command needs is imported when it is called, so that `--help` and a wrong
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,44 +48,65 @@ def tailrace(
 def run(
     configs: Configs,
     once: Annotated[bool, typer.Option("--once", help="Stop at the end of the input.")] = False,
+    stop_timeout: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="How long pipelines may take to commit and end; then they are abandoned, which loses nothing.",
+        ),
+    ] = 30,
     plugins: Plugins = [],  # noqa: B006 - read by typer, never changed
     log_format: Annotated[logs.Format, typer.Option(help="How log lines look.")] = logs.Format.AUTO,
     log_level: Annotated[logs.Level, typer.Option(help="From which level on to log.")] = logs.Level.INFO,
 ) -> None:
-    """Run pipelines until a signal, or to the end of their input."""
-    import threading
+    """Run pipelines until a signal, or to the end of their input.
 
-    from tailrace import lock, signals
+    SIGTERM and SIGINT commit and end. SIGHUP reads the config again; pipelines whose options are the same go on.
+    """
+    import os
+
+    from tailrace import signals
+    from tailrace.config import load
+    from tailrace.lock import LockError, Locks
     from tailrace.service import Service
 
+    signals.hold_hangup()
     logs.configure(sys.stderr, log_format, log_level)
-    config = load_config(configs, plugins)
-    with contextlib.ExitStack() as held:
+    registry = make_registry(plugins)
+    config = load_config(configs, registry)
+    with Locks() as locks:
         try:
-            for state_dir in sorted({plan.state_dir.resolve() for plan in config.plans}):
-                held.enter_context(lock.hold(state_dir))
-        except lock.LockError as error:
+            locks.take(plan.state_dir for plan in config.plans)
+        except LockError as error:
             fail(str(error), FAILED)
-        service = Service(config.plans, config.admin)
+        service = Service(
+            config.plans,
+            config.admin,
+            reread=None if once else lambda: load(configs, registry, os.environ),
+            locks=locks,
+            stop_timeout=stop_timeout,
+        )
         signals.obey(service)
         if once and sys.stderr.isatty() and log_format is not logs.Format.JSON:
             code = _run_with_progress(service, log_format, log_level)
         else:
-            code = service.run(threading.Event(), once)
+            code = service.run(once)
+        if service.abandoned:
+            os._exit(code)  # for their threads may keep the process from ending
     raise typer.Exit(code)
 
 
 def _run_with_progress(service: Service, log_format: logs.Format, log_level: logs.Level) -> int:
     """Run to the end of the input with a progress bar, above which the log goes on."""
-    import threading
-
     from rich.console import Console
 
     from tailrace.progress import ProgressBar
 
     with ProgressBar(service.pipelines, Console(stderr=True)) as bar:
         logs.configure(sys.stderr, log_format, log_level)
-        code = service.run(threading.Event(), once=True, tick=bar.update)
+        code = service.run(once=True, tick=bar.update)
     logs.configure(sys.stderr, log_format, log_level)
     return code
 
@@ -94,7 +114,7 @@ def _run_with_progress(service: Service, log_format: logs.Format, log_level: log
 @app.command()
 def check(configs: Configs, plugins: Plugins = []) -> None:  # noqa: B006
     """Say all that is wrong with config files; run nothing."""
-    for plan in load_config(configs, plugins).plans:
+    for plan in load_config(configs, make_registry(plugins)).plans:
         first_sink = 1 + len(plan.filters)
         print(f"ok: {plan.name}: {' -> '.join([*plan.types[:first_sink], ', '.join(plan.types[first_sink:])])}")
 

@@ -49,6 +49,15 @@ class Plan:
     sinks: Mapping[str, Sink]  # by their names in the checkpoint
     commit_interval: float  # seconds
     types: tuple[str, ...] = ()  # of all stages, in order, as the config names them
+    options: str = ""  # all that the config says of it, as text, after the environment was put in
+
+    def is_same(self, other: Plan) -> bool:
+        """Tell whether the other one runs as this one does, whatever file it stands in."""
+        return self._identity() == other._identity()
+
+    def _identity(self) -> tuple[object, ...]:
+        stages = (self.source, *self.filters, *self.sinks.values())
+        return self.name, self.state_dir, self.options, tuple(map(type, stages))
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class _Loader:
             dict(zip(names, (stage for stage, _ in sinks if isinstance(stage, Sink)), strict=True)),
             settings.get("commit_interval", 1.0),
             tuple(_text(value, "type") or "" for _, value in (*sources, *filters, *sinks)),
+            repr(table.plain()),  # in which 1, 1.0, true and "1" differ, as they do not in a comparison
         )
 
     def _check_name(self, name: str, place: Place) -> None:

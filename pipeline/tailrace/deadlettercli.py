@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace import logs
-from tailrace.arguments import BAD_USAGE, FAILED, Plugins, StateDir, check_state_dir, fail, load_config, os_errors
+from tailrace.arguments import (
+    BAD_USAGE,
+    FAILED,
+    Plugins,
+    StateDir,
+    check_state_dir,
+    fail,
+    load_config,
+    make_registry,
+    os_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +102,7 @@ def replay(
 
     The pipeline must not run meanwhile. A replay that was interrupted is finished by the next one.
     """
-    plans = {plan.name: plan for plan in load_config([config], plugins).plans}
+    plans = {plan.name: plan for plan in load_config([config], make_registry(plugins)).plans}
     plan = plans.get(pipeline)
     if plan is None:
         fail(f"{config} declares no pipeline {pipeline!r}; it declares: {', '.join(plans)}", BAD_USAGE)
@@ -104,8 +114,6 @@ def replay(
 
 
 def _replay(plan: Plan) -> int:
-    import threading
-
     from tailrace import lock, signals
     from tailrace.context import Context
     from tailrace.replay import begin, finish, replay_plan
@@ -122,7 +130,7 @@ def _replay(plan: Plan) -> int:
                 return 0
             service = Service([replay_plan(plan, source)])
             signals.obey(service)
-            if service.run(threading.Event(), once=True) != 0:
+            if service.run(once=True) != 0:
                 return FAILED
             finish(context)
     except (lock.LockError, Damaged) as error:
@@ -137,7 +145,6 @@ def _replay(plan: Plan) -> int:
 
 def _rehearse(plan: Plan) -> int:
     import tempfile
-    import threading
 
     from tailrace.letters import put_aside, read
     from tailrace.lettertext import Summary
@@ -152,7 +159,7 @@ def _rehearse(plan: Plan) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="tailrace-") as directory:
         service = Service([rehearsal_plan(plan, source, Path(directory))])
-        if service.run(threading.Event(), once=True) != 0:
+        if service.run(once=True) != 0:
             return FAILED
         summary = Summary()
         for _, letter in read([put_aside(Path(directory) / plan.name, None)]):

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from tailrace.durable import Disk, make_directories, write_all
@@ -55,6 +56,38 @@ def hold(state_dir: Path, disk: Disk | None = None) -> Iterator[None]:
                 + _REMEDIES.get(error.errno or 0, "set state_dir to a directory that this user may write")
             ) from None
         yield
+
+
+class Locks:
+    """The state directories that this process holds; all are given up at the end of the `with` block."""
+
+    def __init__(self) -> None:
+        self._held: dict[Path, contextlib.ExitStack] = {}
+
+    def __enter__(self) -> Locks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.keep([])
+
+    def take(self, state_dirs: Iterable[Path]) -> None:
+        """Hold these too. Raises LockError, and holds none of them that it did not hold before."""
+        before = list(self._held)
+        try:
+            for state_dir in sorted({each.resolve() for each in state_dirs} - self._held.keys()):
+                with contextlib.ExitStack() as taken:
+                    taken.enter_context(hold(state_dir))
+                    self._held[state_dir] = taken.pop_all()
+        except LockError:
+            self.keep(before)
+            raise
+
+    def keep(self, state_dirs: Iterable[Path]) -> None:
+        """Give up all but these."""
+        for state_dir in self._held.keys() - {each.resolve() for each in state_dirs}:
+            self._held.pop(state_dir).close()
 
 
 def holder(state_dir: Path) -> str | None:

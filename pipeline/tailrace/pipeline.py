@@ -92,23 +92,26 @@ class Pipeline:
         self._is_uncovered = False  # the last commit's events are in one generation of the checkpoint only
         self._last_commit = self._commit_took = 0.0
 
-    def run(self, stop: threading.Event, *, once: bool = False) -> None:
-        """Move events until `stop` is set, or, with `once`, until there are none.
+    def run(self, stop: threading.Event, *, once: bool = False) -> bool:
+        """Move events until `stop` is set, or, with `once`, until there are none; False if it was recovering then.
 
-        Raises PipelineFailed when it cannot go on; with `once` the first failure of the outside world is reason enough.
+        Raises PipelineFailed when it cannot go on; with `once` at the first failure: there is nobody to wait for.
         """
         try:
-            self._run(stop, once)
+            drained = self._run(stop, once)
             self.enter("ended")
         finally:
             self.source.stop()
+            with contextlib.suppress(OSError):
+                self._checkpoint.restore()
+        return drained
 
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
         since = self.condition.since if state == self.condition.state else self.context.clock.time()
         self.condition = Condition(state, since, cause)
 
-    def _run(self, stop: threading.Event, once: bool) -> None:
+    def _run(self, stop: threading.Event, once: bool) -> bool:
         failures = 0
         while True:
             commits = self.counts.commits
@@ -116,7 +119,8 @@ class Pipeline:
                 self._open(once)
                 if self.condition.state != "recovering":
                     self.enter("running")
-                return self._pump(stop, once)
+                self._pump(stop, once)
+                return True
             except Damaged as error:
                 raise PipelineFailed(str(error)) from error
             except (Retry, OSError) as error:
@@ -133,7 +137,7 @@ class Pipeline:
             finally:
                 self.close()
             if stop.wait(wait):
-                return None
+                return False
 
     def close(self) -> None:
         """Let go of everything; what was not committed is read again by the next `run`."""
@@ -146,8 +150,7 @@ class Pipeline:
         The source comes first: one that others send to shall take what they send even while a sink cannot be opened.
         """
         make_directories(self.context.disk, str(self.context.state_dir))
-        state = self._checkpoint.load()
-        self._state = state or State()
+        self._state = self._checkpoint.load() or State()
         self._unit = _Unit()
         self.freshness.go_back()
         self._dead_letter.open(self._state.sinks.get(DEAD_LETTER, {}))
@@ -272,10 +275,8 @@ class Pipeline:
         self.enter("running")
 
     def _rest(self) -> None:
-        """Nothing is going on: make the checkpoint generation before the newest cover as much.
-
-        So a source gives up the last events too, and does not keep them until others come.
-        """
+        """Nothing is going on: make both checkpoint generations cover all, so that the source gives up the last too."""
+        self._checkpoint.restore()
         if self._is_uncovered and self._state.source is not None:
             self._save({}, {})
             self.source.commit(self._state.source)

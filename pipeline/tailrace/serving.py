@@ -93,9 +93,21 @@ class HttpServer:
         self._server: _Uvicorn | None = None
         self._problem: BaseException | None = None
 
-    def start(self) -> None:
-        """Bind the address and serve; return when connections are accepted."""
-        listener = _bind(self.address)
+    def start(self, *, instead_of: HttpServer | None = None) -> None:
+        """Bind the address and serve; return when connections are accepted.
+
+        The server whose place it takes may have the same port at an address that overlaps, and so ends before; if this
+        one cannot start, the other goes on.
+        """
+        clashes = instead_of is not None and instead_of.address.port == self.address.port
+        if instead_of is not None and clashes:
+            instead_of.stop()
+        try:
+            listener = _bind(self.address)
+        except OSError:
+            if instead_of is not None and clashes:
+                instead_of.start()
+            raise
         self.address = Address(self.address.host, listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
