@@ -211,6 +211,7 @@ class Answer:
 
     status: int
     body: bytes
+    is_last: bool  # the connection is closed behind it
 
     @property
     def json(self) -> Any:
@@ -253,4 +254,5 @@ def _first(data: bytes) -> tuple[Answer, int] | None:
     status = int(data[9:12])
     length = _LENGTH.search(data, 0, end)
     size = int(length[1]) if length else 0
-    return (Answer(status, data[end : end + size]), end + size) if len(data) >= end + size else None
+    is_last = b"\r\nconnection: close\r\n" in data[:end].lower()
+    return (Answer(status, data[end : end + size], is_last), end + size) if len(data) >= end + size else None
