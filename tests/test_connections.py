@@ -51,13 +51,27 @@ def test_second_head_on_a_connection_has_no_more_time_than_the_first(app: App, l
         assert trickle(connection, b"a") == b""
 
 
-@pytest.mark.parametrize("between", [b"", b"\r\n"])
-def test_connection_between_two_requests_is_let_go(app: App, limits: Limits, between: bytes) -> None:
+def test_connection_between_two_requests_is_let_go(app: App, limits: Limits) -> None:
     limits(KEEP_ALIVE_SECONDS=0.2)
     with serving(app) as port, connected(port) as connection:
         connection.sendall(GET)
         assert read_answer(connection) == (200, b"ok")
-        assert trickle(connection, between) == b""
+        assert read_all(connection) == b""
+
+
+def test_what_becomes_no_request_has_no_more_time_than_a_head(app: App, limits: Limits) -> None:
+    limits(HEAD_SECONDS=0.3)
+    with serving(app) as port, connected(port) as connection:
+        connection.sendall(GET)
+        assert read_answer(connection) == (200, b"ok")
+        assert trickle(connection, b"\r\n") == b""
+
+
+def test_head_that_is_too_long_is_told_so(app: App, limits: Limits) -> None:
+    limits()
+    with serving(app) as port, connected(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 65_536)
+        assert read_answer(connection)[0] == 400
 
 
 def test_body_that_goes_on_after_the_answer_ends_the_connection(app: App, limits: Limits) -> None:

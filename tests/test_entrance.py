@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from answering import GET, POST, App, Limits, limiting, serving
 from authority import Authority, present, trusting
 from posting import connected, read_all, read_answer
-from running import wait_until
+from running import Said, wait_until
 
 from tailrace.serving import Address, HttpServer
 
@@ -120,6 +121,23 @@ def test_server_that_has_no_descriptor_left_lets_peers_in_when_there_is_one_agai
             assert read_answer(connection) == (200, b"ok")
         process.stdin.write("\n")
     assert process.returncode == 0
+
+
+def test_server_says_now_and_then_that_peers_are_turned_away() -> None:
+    said, log = Said(), logging.getLogger("uvicorn.error")
+    log.addHandler(said)
+    server = HttpServer(App(), Address("127.0.0.1", 0), name="test")
+    server.start()
+    try:
+        for _ in range(5):
+            with connected(server.address.port) as connection:
+                connection.sendall(b"no HTTP\r\n\r\n")
+                read_all(connection)
+        (warning,) = said.all("Invalid HTTP request received.")
+        assert (warning["level"], warning["client"]) == ("warning", "127.0.0.1")
+    finally:
+        server.stop()
+        log.removeHandler(said)
 
 
 def test_error_in_a_tick_ends_the_server_and_is_raised() -> None:

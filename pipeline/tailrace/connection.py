@@ -55,8 +55,7 @@ class Connection(HttpToolsProtocol):
         self._tls = entrance.tls
         self._has_asked = False  # a request was given to the application
         self._in_message = True
-        self._progress = False
-        self._unseen = 0  # bytes since the parser found a head, a body, or the end of one
+        self._unseen = 0  # bytes since the end of a head, some of a body, or its end
         self._phase: Phase | None = None
         self._timer: TimerHandle | None = None
 
@@ -114,12 +113,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._unseen > HEAD_BYTES:  # the parser itself takes any number
+        self._in_message = True  # whatever it is, it has to become a request soon
+        self._unseen += len(data)
+        super().data_received(data)
+        if self._unseen > HEAD_BYTES and not self.transport.is_closing():  # the parser itself takes any number
             self.send_400_response("The head of the request is too long.")
-        else:
-            self._progress = False
-            super().data_received(data)
-            self._unseen = 0 if self._progress else self._unseen + len(data)
         self._settle()
 
     def pause_writing(self) -> None:
@@ -142,7 +140,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._progress = self._in_message = True
+        self._in_message = True
         if self._peer:
             self.scope["extensions"] = {"tls": {"peer": self._peer}}
 
@@ -151,7 +149,8 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINE:
             raise ValueError("too many requests wait for their turn")  # which the parser makes a 400 of
         super().on_headers_complete()
-        self._progress = self._has_asked = True
+        self._unseen = 0
+        self._has_asked = True
         # Who is not told to go on may send no body; what follows an upgrade would not be parsed; and what a TLS context
         # proved of a client is worth one more request when there is another one: no request shall be lost by that.
         if self.expect_100_continue or self.parser.should_upgrade() or self._tls is not self._entrance.tls:
@@ -159,13 +158,13 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Give the application some of the body."""
-        self._progress = True
+        self._unseen = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is here wholly."""
         super().on_message_complete()
-        self._progress = True
+        self._unseen = 0
         self._in_message = False
 
     def on_response_complete(self) -> None:

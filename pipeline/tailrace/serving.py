@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ __all__ = ["Address", "Application", "HttpServer", "parse_address"]
 
 STOP_SECONDS: Final = 5  # for requests under way, when the server is told to stop
 TICK_SECONDS: Final = 1.0
+QUIET_SECONDS: Final = 60.0
 
 Application = Callable[..., Any]
 """An ASGI application."""
@@ -70,7 +73,7 @@ class HttpServer:
 
     `start` binds the address and raises OSError, with the address as its file name, if that cannot be had. `tick` is
     called about once a second, and `refused`, with a reason and an address, whenever a peer is turned away before the
-    application sees a request; both in the server's thread.
+    application sees a request; both in the server's thread. Without `refused` that is logged, at most once a minute.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class HttpServer:
         self._name = name
         self._tls = tls
         self._tick = tick
-        self._refused = refused or (lambda reason, client: None)
+        self._refused = refused or _say_now_and_then()
         self._thread: threading.Thread | None = None
         self._server: _Uvicorn | None = None
         self._problem: BaseException | None = None
@@ -174,6 +177,21 @@ class HttpServer:
             self._server.should_exit = True
             self._thread.join()
             self._server = self._thread = None
+
+
+def _say_now_and_then() -> Callable[[str, str], None]:
+    """Make what logs why a peer is turned away, but not for each of a thousand."""
+    log = logging.getLogger("uvicorn.error")
+    quiet_until = float("-inf")
+
+    def refused(reason: str, client: str) -> None:
+        nonlocal quiet_until
+        now = time.monotonic()
+        if now >= quiet_until:
+            quiet_until = now + QUIET_SECONDS
+            log.warning(reason, extra={"client": client})
+
+    return refused
 
 
 def _bind(address: Address) -> socket.socket:
