@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +105,25 @@ def test_the_items_of_a_body_are_in_one_record_there_together_or_not_at_all(item
     assert (found.start, found.end) == (100, 100 + len(data))
     assert decode_all(found.request, data[found.payload - 100 : -1]) == stored(items)
     assert data.find(MARK, 1) < 0  # nobody can put something into it that looks like another
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"a": FORGED.decode()},
+        {"a": FORGED.decode().replace('"', "'")},
+        {FORGED.decode().partition("{")[0] + "{": ":", "tag": "x", "received": 1},
+        {"x": "spool1 00000000 1 {", "tag": {"tag": "x", "received": 1.0}},
+    ],
+)
+def test_events_need_no_escapes_for_no_json_can_be_taken_for_a_record(item: dict[str, object]) -> None:
+    items = [json.dumps(item, indent=indent).encode() for indent in (None, 1)]
+    request = msgspec.structs.replace(REQUEST, path=shorten("/" + FORGED.decode()))
+    data = bytearray(encode_all(request, items, are_json=True))
+    assert b'"escaped"' not in data
+    assert read_all(bytes(data)) == ([stored(items)], [])
+    data[len(MARK)] ^= 0xFF
+    assert read_all(bytes(data))[0] == []
 
 
 SEGMENT: Final = [encode_all(REQUEST, items) for items in BODIES]

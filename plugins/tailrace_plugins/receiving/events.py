@@ -38,7 +38,7 @@ class _Kind(msgspec.Struct):
 
 
 _decode_kind = msgspec.json.Decoder(_Kind).decode
-_decode_array = msgspec.json.Decoder(list[Raw]).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 class BadBody(Exception):  # noqa: N818 - said of the body
@@ -55,6 +55,17 @@ class Events(NamedTuple):
     items: Sequence[bytes]
     version: str = ""  # apiVersion of the list that they are items of
     audit: bool = False  # an EventList or Event of the audit API: two of them are never equal by chance
+    are_json: bool = False  # that is known for certain
+
+
+def cut_plain(body: bytes) -> Events | None:
+    """Cut an EventList as the API server writes it, at the decoder's speed; None if the body is anything else."""
+    head = _LIST.match(body)
+    try:
+        items = _list(body, head.end(), b"}") if head else None
+    except _ERRORS:
+        return None
+    return Events(items, head[1].decode(), audit=True, are_json=True) if head and items is not None else None
 
 
 def cut(body: bytes, *, lines: bool = False) -> Events:
@@ -71,40 +82,38 @@ def cut(body: bytes, *, lines: bool = False) -> Events:
     if body[at] not in b"{[" and not lines:
         raise BadBody("the body is not JSON: it begins with neither { nor [")
     try:
-        return _lines(body) if lines else _cut(body, at)
+        return _lines(body) if lines else cut_plain(body) or _cut(body, at)
     except TooMany:
         message = f"the body holds more than {MOST_EVENTS} events; send them in several"
         raise BadBody(message, too_many=True) from None
 
 
 def _cut(body: bytes, at: int) -> Events:
-    reason = None
+    refused = None
     try:
         events = _decode(body, at)
     except _ERRORS as error:
-        events, reason = None, str(error)
-    return _scan(body, at, reason) if events is None else events
+        events, refused = None, str(error)
+    return events or _scan(body, at, refused)
 
 
 def _decode(body: bytes, at: int) -> Events | None:
-    """Cut a body that is JSON throughout, if it is what most are; None if it takes the scanner."""
-    start, version = at, ""
-    if body[at] != _BRACKET:
-        head = _LIST.match(body, at)
-        if head is None:
-            found = _decode_kind(body)
-            kind = _value(found.kind)
-            return None if kind == "EventList" else _one(body[at:], kind, _value(found.apiVersion))
-        start, version = head.end(), head[1].decode()
+    """Cut a body that is JSON throughout; None if it takes the scanner."""
+    if body[at] == _BRACKET:
+        items = _list(body, at, b"")
+        return None if items is None else Events(items, are_json=True)
+    found = _decode_kind(body)
+    kind = _value(found.kind)
+    return None if kind == "EventList" else _one(body[at:], kind, _value(found.apiVersion))
+
+
+def _list(body: bytes, start: int, behind: bytes) -> list[Raw] | None:
+    """Decode the list from `start` on, if nothing but `behind` follows it, and it may be that it is not too long."""
     end = body.rfind(b"]") + 1
-    if body[end:].strip() != (b"}" if version else b""):
+    if body[end:].strip() != behind or (end - start > _BIG and body.count(b",", start, end) >= MOST_EVENTS):
         return None
-    if end - start > _BIG and body.count(b",", start, end) >= MOST_EVENTS:  # 0.5 µs an event, where it is needed
-        return None
-    items = _decode_array(memoryview(body)[start:end])
-    if len(items) > MOST_EVENTS:
-        raise TooMany
-    return Events(items, version, audit=bool(version))
+    items = _decode_list(memoryview(body)[start:end])
+    return items if len(items) <= MOST_EVENTS else None
 
 
 def _one(event: bytes, kind: object, version: object) -> Events:
@@ -174,7 +183,7 @@ def _is_no_json(text: bytes) -> bool:
     except NotJson:
         return True
     except Unreadable:
-        return False
+        pass
     return False
 
 

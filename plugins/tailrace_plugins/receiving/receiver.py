@@ -22,7 +22,7 @@ from starlette.responses import Response
 from tailrace import Context
 from tailrace_plugins.receiving.bodies import Admission, Busy, NotGzip, TooLarge, TooSlow, read
 from tailrace_plugins.receiving.credentials import Caller, Credentials, Denied
-from tailrace_plugins.receiving.events import BadBody, cut
+from tailrace_plugins.receiving.events import BadBody, Events, cut, cut_plain
 from tailrace_plugins.receiving.figures import Figures
 from tailrace_plugins.receiving.record import Request, encode_all, shorten
 from tailrace_plugins.receiving.spool import Refused, Spool
@@ -34,7 +34,7 @@ _LINES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 _JSON: Final = frozenset({"", "application/json", *_LINES})
-_QUICK: Final = 64 << 10  # a bigger body is worked on beside other requests; it might be a hostile one
+_QUICK: Final = 64 << 10  # a bigger body that is not plain is worked on beside other requests; it may take seconds
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer
@@ -65,7 +65,7 @@ class _Ready(NamedTuple):
 
 
 class Receiver:
-    """Takes requests that bring events, in the thread of the server; what is big is worked on in others."""
+    """Takes requests that bring events, in the thread of the server; what takes long is done in others."""
 
     def __init__(
         self, context: Context, rules: Rules, credentials: Credentials, spool: Spool, admission: Admission
@@ -156,16 +156,20 @@ class Receiver:
         return Refusal(413, f"the body has more than {self._rules.max_body_bytes} bytes (max_body_bytes), unpacked")
 
     async def _store(self, body: bytes, lines: bool, client: str, path: str, tag: str) -> Response:
-        prepare = partial(self._prepare, lines=lines, client=client, path=path, tag=tag)
         size = len(body)
+        plain = None if lines else cut_plain(body)
+        prepare = partial(self._prepare, lines=lines, client=client, path=path, tag=tag)
         try:
-            ready = prepare(body) if size <= _QUICK else await asyncio.to_thread(prepare, body)
+            if plain is None and size > _QUICK:
+                ready = await asyncio.to_thread(prepare, body)
+            else:
+                ready = prepare(body, plain)
         except BadBody as error:
             raise Refusal(413 if error.too_many else 400, str(error)) from None
         if ready is None:
             return answer({"accepted": 0})
         data, events, digest, received = ready
-        del body, ready  # what waits for the disk is in memory once, not three times
+        del body, plain, ready  # what waits for the disk is in memory once, not three times
         try:
             storing = self._spool.append(data, digest, received)
             del data
@@ -184,9 +188,11 @@ class Receiver:
         digest.update(body)
         return digest.digest()
 
-    def _prepare(self, body: bytes, *, lines: bool, client: str, path: str, tag: str) -> _Ready | None:
+    def _prepare(
+        self, body: bytes, events: Events | None = None, *, lines: bool, client: str, path: str, tag: str
+    ) -> _Ready | None:
         """Make of a body what is stored of it; None if it holds no event. Raises BadBody."""
-        events = cut(body, lines=lines)
+        events = events or cut(body, lines=lines)
         if not events.items:
             return None
         digest = self._digest(body, tag) if events.audit else None
@@ -199,7 +205,7 @@ class Receiver:
             version=events.version,
             digest=digest.hex() if digest else "",
         )
-        return _Ready(encode_all(request, events.items), len(events.items), digest, received)
+        return _Ready(encode_all(request, events.items, are_json=events.are_json), len(events.items), digest, received)
 
 
 def _busy(reason: str) -> Refusal:

@@ -5,10 +5,11 @@ r"""A record of the spool: the events of one request, as bytes that can be check
     {"level":"Request",...}\n
 
 First a mark, then the CRC-32 of all that follows its blank, the number of payload bytes, and what is known of the
-request. The payload is one event a line; where `escaped` is set, after the manner of URLs, because an event holds line
-ends (such a one is no JSON and will be rejected; it is kept to the byte all the same), or a mark, which must not be
-taken for that of a record. A newline ends the record. The events of a request are in one record, so that they are
-there together or not at all.
+request. The payload is one event a line. Where `escaped` is set some signs of it are written as in a URL, because an
+item is no JSON and holds line ends (it will be rejected, but is kept to the byte all the same), or holds a mark, which
+must not be taken for a record's. In JSON it cannot be, for the quotes of a head have no place behind it.
+
+A newline ends the record. The events of a request are in one record, so that they are there together or not at all.
 """
 
 from __future__ import annotations
@@ -65,14 +66,17 @@ def encode(request: Request, payload: bytes) -> bytes:
     return b"".join((MARK, b"%08x " % crc, rest, payload, b"\n"))
 
 
-def encode_all(request: Request, items: Sequence[bytes]) -> bytes:
+def encode_all(request: Request, items: Sequence[bytes], *, are_json: bool = False) -> bytes:
     """Write the record of a request's items; a newline in one that is JSON becomes a blank, in others it stays."""
     payload = b"\n".join(items)
     if payload.count(b"\n") >= len(items):
         # between tokens, for no JSON string can hold one
-        items = [item.replace(b"\n", b" ") if b"\n" in item and is_json(item) else item for item in map(bytes, items)]
+        items = [
+            item.replace(b"\n", b" ") if b"\n" in item and (are_json or is_json(item)) else item
+            for item in map(bytes, items)
+        ]
         payload = b"\n".join(items)
-    if payload.count(b"\n") >= len(items) or MARK in payload:
+    if not are_json and (payload.count(b"\n") >= len(items) or MARK in payload):
         request = msgspec.structs.replace(request, escaped=True)
         payload = b"\n".join(map(_escape, map(bytes, items)))
     return encode(request, payload)

@@ -1,8 +1,8 @@
 """Finding the items of a list in JSON that may have a fault somewhere: by its brackets and strings alone.
 
-For bodies that the decoder refuses. Where only one item is at fault (a number that is none, a lone surrogate, a
-bracket of the wrong kind), the others are cut out all the same. What it costs grows with the number of brackets, and
-nothing is recursive.
+For bodies that the decoder refuses, or that are not written as the API server writes them. Where only one item is at
+fault (a number that is none, a lone surrogate, a bracket of the wrong kind), the others are cut out all the same. What
+it costs grows with the number of brackets, and nothing is recursive.
 """
 
 from __future__ import annotations
