@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_tail import Follower, append, details
-from test_tail_rotation import Lumberjack, compress
+from test_tail_rotation import Lumberjack, compress, shift
 
 
 def test_restart_in_the_middle_of_a_file_goes_on_inside_its_compressed_copy(tmp_path: Path) -> None:
@@ -159,16 +159,16 @@ def test_file_that_was_given_up_as_damaged_is_read_on_when_it_changes(tmp_path: 
 
 
 def test_compressed_copy_that_is_shorter_than_what_was_read_gives_nothing(tmp_path: Path) -> None:
-    log = Lumberjack(tmp_path / "audit.log")
+    path = tmp_path / "audit.log"
     head = b"x" * 2000
-    log.write(head, b"a", b"b")
+    append(path, head + b"\na\nb\n")
     follower = Follower(tmp_path)
     follower.drain()
     follower.source.close()
-    rotated = log.rotate()
-    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(head))
-    rotated.unlink()
-    log.write(b"c")
+    rotated = shift(path)
+    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(head + b"\n"))
+    rotated.unlink()  # "a" and "b" came late
+    append(path, b"c\n")
     follower.start()
     assert follower.later() == [b"c"]
 

@@ -40,6 +40,21 @@ def open_content(path: str) -> Content:
     return Compressed(descriptor, compression) if compression else Plain(descriptor)
 
 
+def packed_length(path: str) -> int | None:
+    """Give the length, modulo 2**32, that the trailer of a gzip file tells (RFC 1952); None where it cannot be had.
+
+    Of several members it tells that of the last alone.
+    """
+    if not path.endswith(".gz"):
+        return None
+    try:
+        with open(path, "rb") as file:
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+    except OSError:  # also of a file that is shorter
+        return None
+
+
 def is_regular(status: os.stat_result) -> bool:
     """Tell whether it is a file with bytes, not a directory, pipe or device."""
     return stat.S_ISREG(status.st_mode)
