@@ -188,3 +188,32 @@ def test_reading_from_the_end_reads_nothing_of_a_compressed_file(tmp_path: Path)
     assert follower.later() == []
     (tmp_path / "new.gz").write_bytes(gzip.compress(b"c\n"))
     assert follower.later() == [b"c"]
+
+
+def test_line_that_came_late_is_found_in_the_compressed_file(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    rotated = shift(path)
+    follower.later()
+    append(rotated, b"late\n")
+    compress(rotated)
+    append(path, b"b\n")
+    assert sorted(follower.later()) == [b"b", b"late"]
+
+
+def test_lines_that_came_too_late_to_be_compressed_do_not_make_the_compressed_file_new(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a" * 2000 + b"\n")
+    follower = Follower(tmp_path, rotate_wait=1000)
+    follower.drain()
+    rotated = shift(path)
+    follower.later()
+    packed = gzip.compress(rotated.read_bytes())
+    append(rotated, b"late\n")
+    assert follower.drain() == [b"late"]
+    rotated.with_name(rotated.name + ".gz").write_bytes(packed)
+    rotated.unlink()
+    assert follower.later() == []
+    assert follower.source.reports.lost_files == 0

@@ -166,6 +166,8 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
             return False
         if named and sighting.compressed:
             return True
+        if file.finished and not file.state.offset and sighting.compressed != bool(compression_of(file.state.path)):
+            return False  # nothing was read of it, so nothing would be read twice
         long_head = file.state.head_len in (HEAD_BYTES, len(sighting.probe()))
         if file.is_open and not file.is_intact() and is_lumberjack(sighting.path):
             return False  # it was truncated, and this is no copy
