@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,7 +21,10 @@ class Content(Protocol):
     """Why the compressed bytes could not be read to their end; None while nothing is wrong."""
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Give `size` bytes from `offset` on, fewer only at the end."""
+        """Give `size` bytes from `offset` on, fewer only at the end. Raises OSError if one of them cannot be read."""
+
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Give as many of `size` bytes from `offset` on as can be read. Raises OSError if not even the first can be."""
 
     def next_data(self, offset: int) -> int:
         """Give the first offset from `offset` on that does not lie in a hole, or the end."""
@@ -71,6 +75,16 @@ class Plain:
 
     def pread(self, size: int, offset: int) -> bytes:
         """Read at `offset`."""
+        data = os.pread(self._descriptor, size, offset)
+        while 0 < len(data) < size:  # it is the end, or a place that cannot be read
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Read at `offset`, up to a place that cannot be read."""
         return os.pread(self._descriptor, size, offset)
 
     def next_data(self, offset: int) -> int:
@@ -131,6 +145,10 @@ class Compressed:
         self._buffer = b"".join(pieces)
         return self._buffer[:size]
 
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Read on; where the compressed bytes cannot be read, there are no others."""
+        return self.pread(size, offset)
+
     def _more(self) -> bytes:
         if self.error is not None:
             return b""
@@ -138,6 +156,7 @@ class Compressed:
             return self._read1(_CHUNK)
         except Exception as error:  # each decoder has its own: EOFError, zlib.error, BadGzipFile, ZstdError
             if isinstance(error, OSError) and error.errno:
+                self._start = sys.maxsize  # what was decoded for this read is gone, so the next one begins again
                 raise
             self.error = str(error)
             return b""

@@ -36,8 +36,8 @@ def next_block(
     nuls = 0
     size = min(block_bytes, max_line_bytes)
     while True:
-        data = content.pread(size, offset)
-        more = len(data) == size
+        data, trouble = _read(content, size, offset)
+        more = trouble is not None or len(data) == size
         if not part and b"\0" in data:
             if data.startswith(b"\0"):
                 text = _find_text(content, offset)
@@ -62,12 +62,22 @@ def next_block(
             piece = data[:max_line_bytes]
             end = max_line_bytes
             return Block([piece], offset, offset + end, part + 1, more=True, nuls=nuls, tail=_tail(data, end))
+        if trouble is not None:
+            raise trouble
         if not more:
             if ended and data:
                 end, part = len(data), part and part + 1
                 return Block([data], offset, offset + end, part, last=bool(part), nuls=nuls, tail=_tail(data, end))
             return Block([], offset, offset, part, nuls=nuls) if nuls else None
         size = min(2 * size, max_line_bytes + 1)
+
+
+def _read(content: Content, size: int, offset: int) -> tuple[bytes, OSError | None]:
+    """Read what can be read; where that is not all, give the reason too. Raises OSError if it is nothing."""
+    try:
+        return content.pread(size, offset), None
+    except OSError as error:
+        return content.pread_some(size, offset), error
 
 
 def _tail(data: bytes, end: int) -> bytes:
