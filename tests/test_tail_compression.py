@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_tail import Follower, append, details
-from test_tail_rotation import Lumberjack, compress
+from test_tail_rotation import Lumberjack, compress, shift
 
 
 def test_restart_in_the_middle_of_a_file_goes_on_inside_its_compressed_copy(tmp_path: Path) -> None:
@@ -159,16 +159,16 @@ def test_file_that_was_given_up_as_damaged_is_read_on_when_it_changes(tmp_path: 
 
 
 def test_compressed_copy_that_is_shorter_than_what_was_read_gives_nothing(tmp_path: Path) -> None:
-    log = Lumberjack(tmp_path / "audit.log")
+    path = tmp_path / "audit.log"
     head = b"x" * 2000
-    log.write(head, b"a", b"b")
+    append(path, head + b"\na\nb\n")
     follower = Follower(tmp_path)
     follower.drain()
     follower.source.close()
-    rotated = log.rotate()
-    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(head))
-    rotated.unlink()
-    log.write(b"c")
+    rotated = shift(path)
+    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(head + b"\n"))
+    rotated.unlink()  # "a" and "b" came late
+    append(path, b"c\n")
     follower.start()
     assert follower.later() == [b"c"]
 
@@ -188,3 +188,32 @@ def test_reading_from_the_end_reads_nothing_of_a_compressed_file(tmp_path: Path)
     assert follower.later() == []
     (tmp_path / "new.gz").write_bytes(gzip.compress(b"c\n"))
     assert follower.later() == [b"c"]
+
+
+def test_line_that_came_late_is_found_in_the_compressed_file(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    rotated = shift(path)
+    follower.later()
+    append(rotated, b"late\n")
+    compress(rotated)
+    append(path, b"b\n")
+    assert sorted(follower.later()) == [b"b", b"late"]
+
+
+def test_lines_that_came_too_late_to_be_compressed_do_not_make_the_compressed_file_new(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a" * 2000 + b"\n")
+    follower = Follower(tmp_path, rotate_wait=1000)
+    follower.drain()
+    rotated = shift(path)
+    follower.later()
+    packed = gzip.compress(rotated.read_bytes())
+    append(rotated, b"late\n")
+    assert follower.drain() == [b"late"]
+    rotated.with_name(rotated.name + ".gz").write_bytes(packed)
+    rotated.unlink()
+    assert follower.later() == []
+    assert follower.source.reports.lost_files == 0

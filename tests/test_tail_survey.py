@@ -172,7 +172,7 @@ def test_file_that_vanishes_between_recognising_and_opening_is_lost(tmp_path: Pa
     missed = files.missed
     files.arrange(View([], None, None, None, complete=True))
     assert (missed, files.missed) == (True, False)
-    assert not files
+    assert files.unfinished == []
     assert follower.source.reports.lost_files == 1
 
 
@@ -219,3 +219,60 @@ def test_deletion_is_noticed_even_if_the_time_of_the_directory_does_not_tell(tmp
     os.utime(tmp_path, (1, 1))
     follower.later()
     assert follower.state()["done"] == []
+
+
+def test_files_of_a_volume_that_is_not_mounted_at_the_start_are_known_when_it_is(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    log = Lumberjack(volume / "audit.log")
+    for number in range(100):
+        log.write(b"%d" % number)
+        log.rotate()
+    log.write(b"a", b"b")
+    follower = Follower(volume, block_bytes=2)
+    while b"a" not in follower.lines:
+        follower.step()
+    follower.source.close()
+    volume.rename(tmp_path / "elsewhere")
+    volume.mkdir()
+    follower.start()
+    assert follower.later() == []
+    follower.restart()
+    assert follower.later() == []
+    volume.rmdir()
+    (tmp_path / "elsewhere").rename(volume)
+    assert follower.later() == [b"b"]
+
+
+def test_file_that_was_put_aside_while_we_were_down_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"older")
+    log.rotate()
+    log.write(b"a", b"b")
+    follower = Follower(tmp_path, block_bytes=2)
+    while b"a" not in follower.lines:
+        follower.step()
+    follower.source.close()
+    aside = log.path.rename(tmp_path / "aside")
+    log.path.mkdir()
+    follower.start()
+    assert follower.later() == []
+    log.path.rmdir()
+    aside.rename(log.path)
+    assert follower.later() == [b"b"]
+
+
+def test_half_a_line_of_a_live_file_that_was_put_aside_and_is_back_is_not_given(tmp_path: Path) -> None:
+    path, other = tmp_path / "audit.log", tmp_path / "other"
+    append(path, b"a\nhalf")
+    append(other, b"of another file\n")
+    follower = Follower(tmp_path)
+    assert follower.drain() == [b"a"]
+    aside = path.rename(tmp_path / "aside")
+    path.symlink_to(other)
+    assert follower.later(0.5) == [b"of another file"]
+    aside.replace(path)
+    assert follower.later(0.5) == []
+    assert follower.later(100) == []
+    append(path, b" and half\n")
+    assert follower.drain() == [b"half and half"]

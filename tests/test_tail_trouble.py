@@ -194,7 +194,7 @@ def test_unreadable_rotated_file_is_said_once_and_read_late(place: Path, caplog:
         follower.start()
         assert follower.later() == [b"d"]
         assert follower.later() == []
-    assert said(caplog) == [("WARNING", "rotated file is unreadable")] * 2
+    assert said(caplog) == [("WARNING", "file is unreadable")] * 2
     assert follower.source.incomplete() == [
         f"{new}: cannot be read: Permission denied",
         f"{known}: cannot be read: Permission denied",
@@ -251,7 +251,7 @@ def test_compressed_file_that_the_disk_cannot_read_is_not_called_damaged(
     append(tmp_path / "audit.log", b"a\n")
     follower = Follower(tmp_path)
     assert follower.drain() == [b"a"]
-    assert said(caplog) == [("WARNING", "rotated file is unreadable")]
+    assert said(caplog) == [("WARNING", "file is unreadable")]
     assert follower.source.incomplete() == [f"{tmp_path}/audit.log.1.gz: cannot be read: Input/output error"]
 
 

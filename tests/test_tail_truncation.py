@@ -144,3 +144,78 @@ def test_nuls_at_the_end_of_a_rotated_file_are_no_line(tmp_path: Path) -> None:
 def test_nul_inside_a_line_is_part_of_it(tmp_path: Path) -> None:
     append(tmp_path / "audit.log", b"a\0b\nc\n")
     assert Follower(tmp_path).drain() == [b"a\0b", b"c"]
+
+
+def test_copy_that_is_being_made_is_not_read_beside_the_live_file(tmp_path: Path) -> None:
+    path, copy = tmp_path / "audit.log", tmp_path / "audit.log.1"
+    lines = [b"line %d" % number for number in range(300)]
+    append(path, b"".join(line + b"\n" for line in lines))
+    follower = Follower(tmp_path)
+    follower.drain()
+    for size in (0, 500, 2000, path.stat().st_size):
+        copy.write_bytes(path.read_bytes()[:size])
+        follower.later()
+        follower.restart()
+    append(path, b"last\n")
+    follower.later()
+    assert follower.lines == [*lines, b"last"]
+
+
+def test_copy_that_ends_before_what_was_read_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"".join(b"line %d\n" % number for number in range(200)))
+    follower = Follower(tmp_path)
+    (tmp_path / "audit.log.1").write_bytes(path.read_bytes())
+    append(path, b"written between copying and truncating\n")
+    assert len(follower.drain()) == 201
+    os.truncate(path, 0)
+    assert follower.later() == []
+    follower.restart()
+    assert follower.later() == []
+    append(path, b"new\n")
+    assert follower.drain() == [b"new"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_truncated_file_that_begins_as_before_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, restart: bool
+) -> None:
+    path = tmp_path / "audit.log"
+    header = b"the same header " * 100 + b"\n"
+    append(path, header + b"old\n")
+    follower = Follower(tmp_path)
+    follower.drain()
+    path.write_bytes(header + b"new, and longer\n")
+    if restart:
+        follower.restart()
+    assert follower.drain() == [header[:-1], b"new, and longer"]
+    [record] = caplog.records
+    assert (details(record, "path"), details(record, "offset")) == (str(path), len(header) + 4)
+
+
+def test_truncation_while_we_were_down_is_reported_even_where_a_copy_has_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\nb\n")
+    follower = Follower(tmp_path, block_bytes=2)
+    follower.step()
+    follower.source.close()
+    (tmp_path / "audit.log.1").write_bytes(path.read_bytes())
+    append(path, b"lost\n")
+    path.write_bytes(b"c\n")
+    follower.start()
+    assert follower.later() == [b"b", b"c"]
+    [record] = caplog.records
+    assert (details(record, "path"), details(record, "offset")) == (str(path), 2)
+
+
+def test_truncation_of_a_file_that_is_not_open_is_reported(tmp_path: Path) -> None:
+    for name in "ab":
+        append(tmp_path / f"{name}.log", b"a line of %s\n" % name.encode())
+    follower = Follower(tmp_path, "?.log", max_open_files=1)
+    follower.drain()
+    for name in "ab":
+        (tmp_path / f"{name}.log").write_bytes(b"new\n")
+    assert follower.later() == [b"new", b"new"]
+    assert follower.source.reports.truncations == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,7 +21,10 @@ class Content(Protocol):
     """Why the compressed bytes could not be read to their end; None while nothing is wrong."""
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Give `size` bytes from `offset` on, fewer only at the end."""
+        """Give `size` bytes from `offset` on, fewer only at the end. Raises OSError if one of them cannot be read."""
+
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Give as many of `size` bytes from `offset` on as can be read. Raises OSError if not even the first can be."""
 
     def next_data(self, offset: int) -> int:
         """Give the first offset from `offset` on that does not lie in a hole, or the end."""
@@ -40,6 +44,21 @@ def open_content(path: str) -> Content:
     return Compressed(descriptor, compression) if compression else Plain(descriptor)
 
 
+def packed_length(path: str) -> int | None:
+    """Give the length, modulo 2**32, that the trailer of a gzip file tells (RFC 1952); None where it cannot be had.
+
+    Of several members it tells that of the last alone.
+    """
+    if not path.endswith(".gz"):
+        return None
+    try:
+        with open(path, "rb") as file:
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+    except OSError:  # also of a file that is shorter
+        return None
+
+
 def is_regular(status: os.stat_result) -> bool:
     """Tell whether it is a file with bytes, not a directory, pipe or device."""
     return stat.S_ISREG(status.st_mode)
@@ -56,6 +75,16 @@ class Plain:
 
     def pread(self, size: int, offset: int) -> bytes:
         """Read at `offset`."""
+        data = os.pread(self._descriptor, size, offset)
+        while 0 < len(data) < size:  # it is the end, or a place that cannot be read
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Read at `offset`, up to a place that cannot be read."""
         return os.pread(self._descriptor, size, offset)
 
     def next_data(self, offset: int) -> int:
@@ -116,6 +145,10 @@ class Compressed:
         self._buffer = b"".join(pieces)
         return self._buffer[:size]
 
+    def pread_some(self, size: int, offset: int) -> bytes:
+        """Read on; where the compressed bytes cannot be read, there are no others."""
+        return self.pread(size, offset)
+
     def _more(self) -> bytes:
         if self.error is not None:
             return b""
@@ -123,6 +156,7 @@ class Compressed:
             return self._read1(_CHUNK)
         except Exception as error:  # each decoder has its own: EOFError, zlib.error, BadGzipFile, ZstdError
             if isinstance(error, OSError) and error.errno:
+                self._start = sys.maxsize  # what was decoded for this read is gone, so the next one begins again
                 raise
             self.error = str(error)
             return b""

@@ -1,21 +1,22 @@
 """One file of a log: who it is, and how far it was read.
 
 A file is not its path, which rotation changes, nor its inode, which is used again after a removal. It is device,
-inode and the hash of its first bytes; the head alone where it was compressed or copied, uncompressed. A file
-that is open is the same file for certain, unless somebody truncates it.
+inode and the hashes of its first bytes and of the last that were read, for files may begin alike; the hashes alone
+where it was compressed or copied, uncompressed. A file that is open is the same file for certain, unless somebody
+truncates it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from tailrace_plugins.tailing.content import Content, is_regular, open_content
-from tailrace_plugins.tailing.lines import Block, next_block
+from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
+from tailrace_plugins.tailing.lines import TAIL_BYTES, Block, next_block
 from tailrace_plugins.tailing.names import compression_of
 
 HEAD_BYTES = 1024
@@ -42,11 +43,13 @@ class FileState(msgspec.Struct, forbid_unknown_fields=True):
     head_len: int  # at most 1024; 0 for an empty file
     offset: int  # of the first byte that was not given yet
     part: int = 0  # how many pieces were given of an over-long line that goes on at `offset`
+    tail: str = ""  # hash of the `tail_len` bytes before `offset`
+    tail_len: int = 0
 
 
-def hash_head(data: bytes) -> str:
-    """Give the hash of the beginning of a file: BLAKE2b, 16 bytes, as hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def hash_bytes(data: bytes) -> str:
+    """Give the hash of a few bytes of a file: BLAKE2b, 16 bytes, as hexadecimal digits; "" of none."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest() if data else ""
 
 
 class File:
@@ -62,6 +65,7 @@ class File:
         self.idle_since = 0.0  # on the monotonic clock
         self._content: Content | None = None
         self._head = b""  # the bytes behind `state.head`, while open
+        self._tail = b""  # those behind `state.tail`
         self._changed = 0.0  # when it was written to or renamed, by the clock on the wall
         self._origin: Mapping[str, str] = {}
 
@@ -99,12 +103,34 @@ class File:
             "head_len": state.head_len,
             "offset": state.offset,
             "part": state.part,
+            "tail": state.tail,
+            "tail_len": state.tail_len,
         }
 
     def begins_like(self, probe: bytes) -> bool:
         """Tell whether `probe`, the first bytes of some file, begins with the head of this one."""
         length = self.state.head_len
-        return len(probe) >= length and (length == 0 or hash_head(probe[:length]) == self.state.head)
+        return len(probe) >= length and (length == 0 or hash_bytes(probe[:length]) == self.state.head)
+
+    def goes_on_in(self, pread: Callable[[int, int], bytes], *, shorter: bool = True) -> bool:
+        """Tell whether the file that `pread` reads has the bytes before the offset that were read of this one.
+
+        If it ends before, the answer is `shorter`.
+        """
+        tail = self._read_tail(pread)
+        return shorter if len(tail) < self.state.tail_len else hash_bytes(tail) == self.state.tail
+
+    def ends_like(self, pread: Callable[[int, int], bytes], limit: int | None) -> bool:
+        """Tell whether the file that `pread` reads has what this open one has at its end, or before `limit`."""
+        assert self._content is not None
+        end = self._content.stat().st_size
+        end = end if limit is None else min(end, limit)
+        length = min(end, TAIL_BYTES)
+        return self._content.pread(length, end - length) == pread(length, end - length)
+
+    def _read_tail(self, pread: Callable[[int, int], bytes]) -> bytes:
+        length = self.state.tail_len
+        return pread(length, self.state.offset - length) if length else b""
 
     def open(self) -> None:
         """Open it at its path, if it is not open. Raises OSError, and `Replaced` if that is not this file."""
@@ -118,6 +144,10 @@ class File:
             probe = content.pread(HEAD_BYTES, 0)
             if (status.st_dev, status.st_ino) != self.key or not is_regular(status) or not self.begins_like(probe):
                 raise Replaced(self.state.path)
+            # a compressed one would have to be decompressed up to there only to find that out
+            if not content.compressed and not self.goes_on_in(content.pread):
+                raise Replaced(self.state.path)
+            self._tail = b"" if content.compressed else self._read_tail(content.pread)
         except BaseException:
             content.close()
             raise
@@ -161,9 +191,12 @@ class File:
 
     def found(self, path: str, key: Key, status: Stamp, *, live: bool) -> None:
         """Take note of where it is now; it is not finished if it has grown, or is the live file again."""
+        was_packed = compression_of(path) and not compression_of(self.state.path)
         self.state.path = path
         self.state.dev, self.state.ino = key
-        if self.finished and ((live and not self.compressed) or self.has_more(status)):
+        # lines may have come late, but before it was compressed
+        came_late = was_packed and packed_length(path) != self.state.offset % (1 << 32)
+        if self.finished and (came_late or (live and not self.compressed) or self.has_more(status)):
             self.finished = False
             self.forget_end()
         self.seen = status
@@ -217,6 +250,9 @@ class File:
                 self.idle, self.idle_since = before, now
             return None
         state.offset = block.end
+        self._tail = block.tail
+        state.tail = hash_bytes(block.tail)
+        state.tail_len = len(block.tail)
         state.part = 0 if block.last else block.part
         self.more = block.more
         self.idle = None
@@ -236,7 +272,7 @@ class File:
             return
         if size < self.state.offset:
             raise Truncated(self.state.path)
-        if content.pread(len(self._head), 0) != self._head:
+        if content.pread(len(self._head), 0) != self._head or self._read_tail(content.pread) != self._tail:
             raise Truncated(self.state.path)
 
     def _learn_more(self) -> None:
@@ -254,5 +290,5 @@ class File:
 
     def _learn_head(self, probe: bytes) -> None:
         self._head = probe
-        self.state.head = hash_head(probe) if probe else ""
+        self.state.head = hash_bytes(probe)
         self.state.head_len = len(probe)

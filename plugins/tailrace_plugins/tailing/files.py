@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from tailrace_plugins.tailing.copies import is_copy, was_read_in
 from tailrace_plugins.tailing.file import File, FileState, Key, Replaced, Stamp
 from tailrace_plugins.tailing.history import Matches, Sighting, match
+from tailrace_plugins.tailing.names import is_lumberjack
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.survey import View
 
@@ -34,7 +36,10 @@ class Files:
             self._all += [File(unfinished) for unfinished in state.queue]
         self._done: list[dict[str, Any]] | None = None
         self.missed = False  # a file was renamed or removed right after it was seen: what was seen is not true any more
-        self.unreadable: dict[str, str] = {}  # rotated files that could not be opened, and why
+        self.unreadable: dict[str, str] = {}  # files that are there and could not be read, and why
+        self.in_sight = False  # some of them are still to be had
+        self._copies: dict[str, tuple[Key, Stamp]] = {}  # of the live file, and so not read
+        self._truncated: list[File] = []  # since the look before, and their copies were not found
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -43,6 +48,10 @@ class Files:
     def unfinished(self) -> list[File]:
         """The files from which more may come, oldest first."""
         return [file for file in self._all if not file.finished]
+
+    def is_youngest(self, file: File) -> bool:
+        """Tell whether no file is known that was begun later."""
+        return file is self._all[-1]
 
     @property
     def known(self) -> dict[Key, Stamp | None]:
@@ -62,28 +71,36 @@ class Files:
         self._done = None
 
     def has_late_lines(self) -> bool:
-        """Tell whether somebody wrote to a file that was finished."""
+        """Tell whether somebody wrote to a file that was finished, or to one that was taken for a copy."""
+        for path, known in self._copies.items():
+            try:
+                if _look(path) != known:
+                    return True
+            except OSError:
+                return True
         for file in self._all:
             if file.finished:
                 try:
-                    status = os.stat(file.state.path)
+                    key, stamp = _look(file.state.path)
                 except OSError:
                     return True
-                if (status.st_dev, status.st_ino) != file.key or file.has_more((status.st_size, status.st_mtime_ns)):
+                if key != file.key or file.has_more(stamp):
                     return True
         return False
 
     def arrange(self, view: View) -> bool:
         """Bring the files in line with what was seen; tell whether there is anything new to record."""
         before = [(file, file.finished) for file in self._all]
-        self.missed = False
+        self.missed = self.in_sight = False
+        self._truncated.clear()
         for file in self._all:
             file.is_intact()  # learns what was appended to the head, by which it is recognised
         matches = match(self._all, view.sightings)
         indexes = {sighting.key: index for index, sighting in enumerate(view.sightings)}
         free = dict(indexes)
         places: list[tuple[int, File]] = []
-        index = -1  # a file that is not seen any more stays behind its elder
+        index = -1  # a file that is not seen any more stays behind its elder, but before the live file
+        live_index = len(view.sightings) if view.live is None else len(view.sightings) - 1
         model: File | None = None
         for file in self._all:
             sighting = matches.by_key.get(file) or matches.by_head.get(file)
@@ -97,19 +114,22 @@ class Files:
                 file.found(sighting.path, sighting.key, sighting.stamp, live=sighting is view.live)
                 if not file.finished and not file.is_open:
                     self._hold(file)
-            places.append((index, file))
+            places.append((index if sighting is not None else min(index, live_index - 1), file))
+            self.in_sight |= sighting is not None or file.is_open
+        self._copies.clear()
         paths = {sighting.path for sighting in view.sightings}
         self.unreadable = {path: reason for path, reason in self.unreadable.items() if path in paths}
         for place in free.values():
             sighting = view.sightings[place]
-            new = self._new(sighting, live=sighting is view.live, model=model)
+            new = self._new(sighting, view.live, model)
             if new is not None:
                 places.append((place, new))
+                self.in_sight = True
         places.sort(key=lambda pair: pair[0])
         self._all = [file for _, file in places]
         self._done = None
         self._first_start = False
-        if not view.complete:
+        if view.sightings and (view.live is None or not view.complete):
             self._forget_unseen({sighting.key for sighting in view.sightings})
         return [(file, file.finished) for file in self._all] != before
 
@@ -129,25 +149,38 @@ class Files:
                 return True  # deleted or moved away, but its bytes are still ours to read
             reports.truncated(state.path, state.offset)
             self._reading.descriptors.release(file)
+            if sighting is None:
+                self._truncated.append(file)
             return sighting is not None  # in a copy that was made before
-        if sighting is not None or not view.complete:
+        was_truncated = any(other.key == file.key and other.path == state.path for other in view.sightings)
+        if sighting is not None:
+            moved = sighting.path != state.path and not is_lumberjack(sighting.path)
+            was_copied = moved and not sighting.compressed and sighting.key[1] != state.ino
+            if not file.finished and (was_copied or (was_truncated and moved)):
+                reports.truncated(state.path, state.offset)
+            return True
+        if not view.complete:
             return True
         was_read = file.idle is not None and file.idle[0] == state.offset
-        if not file.finished and state.head_len and not was_read:
-            if any(other.key == file.key and other.path == state.path for other in view.sightings):
+        if not file.finished and state.head_len:
+            if was_truncated:
                 reports.truncated(state.path, state.offset)
-            else:
+                self._truncated.append(file)
+            elif not was_read:
                 reports.lost(state.path, state.offset)
-        return False
+        file.finished = True  # until it is seen again
+        return view.live is None and not was_truncated
 
-    def _new(self, sighting: Sighting, *, live: bool, model: File | None) -> File | None:
+    def _new(self, sighting: Sighting, live_one: Sighting | None, model: File | None) -> File | None:
         """Make a file of what was never seen before; None if it is not to be read now.
 
-        While the live file stays the same, a rotated one that begins like it is the copy that `copytruncate`
-        makes. Its lines are read from the live file, or, if that is truncated before, from the copy then.
+        `model` is what is known of the live file, if it is still the same. What a copy has, perhaps a part as yet, is
+        read from the live file; or, if that is truncated before, from the copy then.
         """
+        live = sighting is live_one
         try:
-            if not live and model is not None and model.state.head_len and model.begins_like(sighting.probe()):
+            if not live and live_one is not None and is_copy(sighting, live_one, model):
+                self._copies[sighting.path] = sighting.key, sighting.stamp
                 return None
             file = File(sighting.new_state())
         except (FileNotFoundError, Replaced):  # the next survey sees it under another name, if it has one
@@ -157,6 +190,9 @@ class Files:
             return None
         self.unreadable.pop(sighting.path, None)
         file.seen = sighting.stamp
+        if not live and self._has_nothing(file, sighting):
+            file.finished = True
+            return file
         reading = self._reading
         if self._first_start:
             wanted = live or reading.backfill or reading.patterns.matches(sighting.path)
@@ -169,6 +205,17 @@ class Files:
             file.skip_to_end(reading.max_line_bytes)
         return file
 
+    def _has_nothing(self, file: File, sighting: Sighting) -> bool:
+        """Tell whether there is nothing to be read in a new rotated file, at present."""
+        if not file.state.head_len and not sighting.compressed:
+            return True  # it may become a copy, which would be read as soon as it grows if it were unfinished
+        original = next((each for each in self._truncated if was_read_in(each, sighting)), None)
+        if original is None:
+            return False
+        self._truncated.remove(original)  # one copy for each
+        file.state.offset = sighting.stamp[0]
+        return True
+
     def _hold(self, file: File) -> None:
         """Open a file that will be read: then it can be deleted, and its inode is not used again, before its turn."""
         try:
@@ -177,3 +224,8 @@ class Files:
             self.missed = True
         except OSError:
             pass  # said when it is read
+
+
+def _look(path: str) -> tuple[Key, Stamp]:
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns)

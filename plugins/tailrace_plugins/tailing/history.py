@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tailrace_plugins.tailing.content import Content, is_regular, open_content
-from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_head
-from tailrace_plugins.tailing.names import Rotation, compression_of, rotation
+from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
+from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_bytes
+from tailrace_plugins.tailing.names import Rotation, compression_of, is_dated_like, is_lumberjack, rotation
 
 
 class Sighting:
@@ -25,24 +25,30 @@ class Sighting:
     def probe(self, content: Content | None = None) -> bytes:
         """Give the first bytes, uncompressed, at most `HEAD_BYTES`; `content` is the file, where it is open.
 
-        Raises OSError, and `Replaced` if there is another file under this name by now.
+        Raises what `pread` raises.
         """
         if self._probe is None:
-            opened = content or open_content(self.path)
-            try:
-                status = opened.stat()
-                if (status.st_dev, status.st_ino) != self.key:
-                    raise Replaced(self.path)
-                self._probe = opened.pread(HEAD_BYTES, 0)
-            finally:
-                if content is None:
-                    opened.close()
+            self._probe = (content or self).pread(HEAD_BYTES, 0)
         return self._probe
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read in it, uncompressed.
+
+        Raises OSError, and `Replaced` if there is another file under this name by now.
+        """
+        content = open_content(self.path)
+        try:
+            status = content.stat()
+            if (status.st_dev, status.st_ino) != self.key:
+                raise Replaced(self.path)
+            return content.pread(size, offset)
+        finally:
+            content.close()
 
     def new_state(self) -> FileState:
         """Give the state of a file of which nothing was read. Raises what `probe` raises."""
         probe = self.probe()
-        return FileState(self.path, *self.key, hash_head(probe) if probe else "", len(probe), 0)
+        return FileState(self.path, *self.key, hash_bytes(probe), len(probe), 0)
 
 
 def directories(path: str) -> list[tuple[str, str]]:
@@ -134,10 +140,13 @@ def _is_same(file: File, sighting: Sighting) -> bool:
         return file.is_intact()
     if sighting.stamp == file.seen:
         return True
+    if compression_of(file.state.path) != compression_of(sighting.path):
+        return False  # compressing makes another file
     try:
         if not file.state.head_len:
-            return not sighting.probe()  # an empty file is known by its inode alone, which may be used again
-        return _holds(file, sighting)
+            # an empty file is known by its inode alone, which may be used again, and a rotated one may be a new copy
+            return not sighting.probe() or rotation(os.path.basename(sighting.path)) is None
+        return is_dated_like(file.state.path, sighting.path) is not False and _holds(file, sighting)
     except (FileNotFoundError, Replaced):
         return False
     except OSError:  # it cannot be read now, so there is nothing that would speak against it
@@ -150,17 +159,31 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
     One that is neither finished nor open is looked for generously, for the alternative is loss. The others are
     only recognised in order not to be read twice, and there a mistake would be loss.
     """
+    named = is_dated_like(file.state.path, sighting.path)
+    certain = sighting.compressed or sighting.key[1] == file.state.ino or sighting.path == file.state.path
     try:
-        if not _holds(file, sighting):
+        if named is False or not _holds(file, sighting):
             return False
-        certain = sighting.compressed or sighting.key[1] == file.state.ino or sighting.path == file.state.path
-        if file.finished:
-            return certain and file.state.head_len in (HEAD_BYTES, len(sighting.probe()))
-        return certain or not (file.is_open and file.is_intact())
+        if named and sighting.compressed:
+            return True
+        if file.finished and not file.state.offset and sighting.compressed != bool(compression_of(file.state.path)):
+            return False  # nothing was read of it, so nothing would be read twice
+        long_head = file.state.head_len in (HEAD_BYTES, len(sighting.probe()))
+        if file.is_open and not file.is_intact() and is_lumberjack(sighting.path):
+            return False  # it was truncated, and this is no copy
+        if file.is_open and file.is_intact():
+            limit = packed_length(sighting.path) if sighting.compressed else None  # lines may have come late
+            return certain and (sighting.compressed or long_head) and file.ends_like(sighting.pread, limit)
+        if sighting.compressed and not file.goes_on_in(sighting.pread, shorter=not is_lumberjack(sighting.path)):
+            return False  # checked last, for it is decompressed up to there
+        return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished
     except (OSError, Replaced):
         return False
 
 
 def _holds(file: File, sighting: Sighting) -> bool:
-    long_enough = sighting.compressed or sighting.stamp[0] >= file.state.offset
-    return long_enough and file.begins_like(sighting.probe())
+    """Tell whether it has the bytes that were read; of a compressed one only the head is compared."""
+    if sighting.compressed:
+        return file.begins_like(sighting.probe())
+    long_enough = sighting.stamp[0] >= file.state.offset
+    return long_enough and file.begins_like(sighting.probe()) and file.goes_on_in(sighting.pread)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from tailrace_plugins.tailing.content import Content
 
+TAIL_BYTES = 1024
+
 _CHUNK = 1_048_576
 
 
@@ -19,6 +21,7 @@ class Block(NamedTuple):
     last: bool = False  # it is the last piece
     more: bool = False  # the end of the file was not reached
     nuls: int = 0  # so many NUL bytes before `offset` were skipped
+    tail: bytes = b""  # the last bytes before `end`, at most `TAIL_BYTES`
 
 
 def next_block(
@@ -33,8 +36,8 @@ def next_block(
     nuls = 0
     size = min(block_bytes, max_line_bytes)
     while True:
-        data = content.pread(size, offset)
-        more = len(data) == size
+        data, trouble = _read(content, size, offset)
+        more = trouble is not None or len(data) == size
         if not part and b"\0" in data:
             if data.startswith(b"\0"):
                 text = _find_text(content, offset)
@@ -50,17 +53,35 @@ def next_block(
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and part:
-            return Block(lines[:1], offset, offset + len(lines[0]) + 1, part + 1, last=True, more=True)
+            end = len(lines[0]) + 1
+            return Block(lines[:1], offset, offset + end, part + 1, last=True, more=True, tail=_tail(data, end))
         if lines:
-            return Block(lines, offset, offset + len(data) - len(rest), more=more, nuls=nuls)
+            end = len(data) - len(rest)
+            return Block(lines, offset, offset + end, more=more, nuls=nuls, tail=_tail(data, end))
         if len(data) > max_line_bytes:
             piece = data[:max_line_bytes]
-            return Block([piece], offset, offset + max_line_bytes, part + 1, more=True, nuls=nuls)
+            end = max_line_bytes
+            return Block([piece], offset, offset + end, part + 1, more=True, nuls=nuls, tail=_tail(data, end))
+        if trouble is not None:
+            raise trouble
         if not more:
             if ended and data:
-                return Block([data], offset, offset + len(data), part and part + 1, last=bool(part), nuls=nuls)
+                end, part = len(data), part and part + 1
+                return Block([data], offset, offset + end, part, last=bool(part), nuls=nuls, tail=_tail(data, end))
             return Block([], offset, offset, part, nuls=nuls) if nuls else None
         size = min(2 * size, max_line_bytes + 1)
+
+
+def _read(content: Content, size: int, offset: int) -> tuple[bytes, OSError | None]:
+    """Read what can be read; where that is not all, give the reason too. Raises OSError if it is nothing."""
+    try:
+        return content.pread(size, offset), None
+    except OSError as error:
+        return content.pread_some(size, offset), error
+
+
+def _tail(data: bytes, end: int) -> bytes:
+    return data[max(0, end - TAIL_BYTES) : end]
 
 
 def _find_text(content: Content, offset: int) -> int:

@@ -6,8 +6,10 @@ The rules:
 2. A line is given only when all older files were found to be at their end *after* its own file had been seen.
 3. An older file stays under watch until it has been quiet for `rotate_wait` seconds, for its writer may not have
    noticed yet; lines that come late are given late. Then, and only then, what follows its last newline is a line.
-4. A file that was read stays known for as long as it exists, so that a new name never makes it new.
+4. A file that was read stays known for as long as it exists, so that a new name never makes it new; and for as long
+   as there is no live file, for then it may come back: a volume that is not mounted yet, a file that was put aside.
 5. Files that are waiting to be read are held open, so that deleting them takes nothing from us.
+6. A copy of the live file is read only where the live file was truncated, from the place up to which it had been read.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Log:
     @property
     def is_gone(self) -> bool:
         """Tell whether nothing is left of it."""
-        return not self._files and self.trouble is not None and self.trouble.kind == "missing"
+        return not self._files.in_sight and self.trouble is not None and self.trouble.kind == "missing"
 
     def position(self) -> dict[str, Any]:
         """Give what the checkpoint keeps."""
@@ -108,10 +110,9 @@ class Log:
             self._told = dict(unreadable)
 
     def _read_files(self, now: float) -> Batch | None:
-        files = self._files.unfinished
-        for file in files:
+        for file in self._files.unfinished:
             block = self._take(file, now)
-            if block is None and not self._stale and self._is_over(file, now, is_last=file is files[-1]):
+            if block is None and not self._stale and self._is_over(file, now):
                 end = file.idle
                 block = self._take(file, now, ended=True)
                 if block is None and file.idle == end:
@@ -145,13 +146,11 @@ class Log:
         except OSError as error:
             file.forget_end()
             reading.descriptors.release(file)
-            reason = error.strerror or str(error)
-            if file.state.path == self.path:
-                self._judge(Trouble("unreadable", reason), now)
-            else:
-                self._files.unreadable[file.state.path] = reason
+            if file.state.path != self.path or self.trouble is None:  # the survey has said it
+                self._files.unreadable[file.state.path] = error.strerror or str(error)
             return None
-        self._files.unreadable.pop(file.state.path, None)
+        if self._files.unreadable.pop(file.state.path, None):
+            reading.reports.recovered(file.state.path)
         return block
 
     def _batch(self, file: File, block: Block) -> Batch:
@@ -175,14 +174,14 @@ class Log:
             batch.reject(0, reason, "too_long")
         return batch
 
-    def _is_over(self, file: File, now: float, *, is_last: bool) -> bool:
+    def _is_over(self, file: File, now: float) -> bool:
         """Tell whether nothing will be appended any more to a file that was read to its end."""
         if file.idle is None:
             return False
         if file.compressed and file.error is None:
             return True
         quiet = file.quiet_for(now, self._reading.clock.time())
-        if file.compressed or not is_last:
+        if file.compressed or not self._files.is_youngest(file):
             return quiet >= self._reading.rotate_wait
         return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
 

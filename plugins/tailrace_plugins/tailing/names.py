@@ -10,6 +10,7 @@ Each may be followed by `.gz` or `.zst`.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -49,3 +50,17 @@ def rotation(name: str) -> Rotation | None:
     if match := _NUMBER.fullmatch(plain):
         return Rotation(match[1], plain, compression, "number", (-int(match[2]), ""))
     return None
+
+
+def is_dated_like(path: str, other: str) -> bool | None:
+    """Tell whether two names have the same date, which a file never changes; None if not both have one."""
+    one, two = rotation(os.path.basename(path)), rotation(os.path.basename(other))
+    if one is None or two is None or "number" in (one.scheme, two.scheme):
+        return None
+    return one.plain == two.plain
+
+
+def is_lumberjack(path: str) -> bool:
+    """Tell whether a file got its name from lumberjack, which renames and never copies."""
+    name = rotation(os.path.basename(path))
+    return name is not None and name.scheme == "lumberjack"

@@ -67,9 +67,9 @@ class Reports:
             self.log.error("path is not a file; it is ignored (for a directory, give a glob: path/*.log)", extra=extra)
 
     def unreadable(self, path: str, reason: str) -> None:
-        """A rotated file cannot be opened; said once."""
+        """A file that was found cannot be opened or read; said once."""
         self.log.warning(
-            "rotated file is unreadable; trying again (check owner, mode and disk)",
+            "file is unreadable; trying again (check owner, mode and disk)",
             extra={"path": path, "reason": reason},
         )
 
