@@ -17,7 +17,7 @@ from webhook import LIMIT, Running, event_list
 
 from tailrace import connection as limits
 from tailrace_plugins.receiving.events import BadBody, cut
-from tailrace_plugins.receiving.scanner import MOST_DEPTH
+from tailrace_plugins.receiving.scanner import _BRACKET, MOST_DEPTH
 
 MIB4: Final = 4 << 20
 
@@ -57,6 +57,13 @@ def test_four_hostile_mebibytes_take_no_time(make: Callable[[int], bytes]) -> No
     with contextlib.suppress(BadBody):
         cut(body)
     assert time.process_time() - began < 2.0  # alone it is one at most; with work that grew as the square, minutes
+
+
+def test_no_step_of_the_scanner_is_long_for_no_other_thread_runs_meanwhile() -> None:
+    step = _BRACKET.match(b"[]," * 100_000)
+    assert step is not None
+    assert 0 < step.end() < 10_000
+    assert cut(event_list([b'{"a":[' + b"[]," * 100_000 + b"tru]}"])).items  # and it goes on behind it
 
 
 MEASURE: Final = """

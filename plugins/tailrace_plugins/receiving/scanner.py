@@ -20,9 +20,9 @@ MOST_MEMBERS: Final = 10_000
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _PLAIN = rb'[^"\[\]{}]++|' + _STRING
-# up to the next bracket that stands outside strings, over pairs with none between them; it matches everywhere, for
-# what does not match here must not be looked for further on
-_BRACKET = re.compile(rb"(?:%b|\[(?:%b)*+\]|\{(?:%b)*+\})*+([\[\]{}]?+)" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+# up to the next bracket that stands outside strings, over pairs with none between them, or over a thousand of them, for
+# no other thread runs meanwhile; it matches everywhere, for what does not match here must not be looked for further on
+_BRACKET = re.compile(rb"(?:%b|\[(?:%b)*+\]|\{(?:%b)*+\}){0,1000}+([\[\]{}]?+)" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
 _BREAK = re.compile(rb'(?:[^"\[\]{},]++|%b)*+([\[\]{},])' % _STRING, re.DOTALL)
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb"(%b)[ \t\r\n]*+:" % _STRING, re.DOTALL)
@@ -154,9 +154,9 @@ def _end_of_brackets(body: bytes, start: int) -> int:
             depth[sign] += 1
             if len(opened) > MOST_DEPTH:
                 raise Unscannable("brackets are nested too deeply", start)
-        elif not sign:
+        elif not found[0]:
             break
-        elif depth[_OPENER[sign]]:
+        elif sign and depth[_OPENER[sign]]:
             last = b""
             while last != _OPENER[sign]:  # one of the wrong kind within closes with it
                 last = opened.pop()
