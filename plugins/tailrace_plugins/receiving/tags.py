@@ -30,7 +30,6 @@ class TagTemplate:
                 )
         if set("{}") & set(_VARIABLE.sub("", text)):
             raise ValueError("a brace without its partner; variables are written like {path[0]}")
-        self.uses_client = f"{{{CLIENT}}}" in text
         self._text = text
 
     def render(self, path: str, client: str | None) -> str:
