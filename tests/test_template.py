@@ -201,7 +201,8 @@ def test_a_memo_that_holds_too_much_starts_anew() -> None:
         return len(asked)
 
     memo = Memo(ask, limit=20)
-    assert memo.map([["a"], ["b"]], 1) == [1]
-    assert memo.map([["a"], ["b"]], 1) == [1]
-    assert memo.map([["a", "c" * 30], ["b", "d"]], 2) == [1, 2]
-    assert memo.map([["a"], ["b"]], 1) == [3]
+    two = [["a", "c"], ["b", "b"]]
+    assert memo.map(two, 2) == [1, 2]
+    assert memo.map(two, 2) == [1, 2]
+    assert memo.map([["a", "c" * 30], ["b", "b"]], 2) == [1, 3]
+    assert memo.map(two, 2) == [4, 5]

@@ -7,8 +7,9 @@ from tailrace.batch import UNCHANGED, Batch, Position, Record
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
+from tailrace.lines import split_lines
 from tailrace.match import TagPattern
-from tailrace.memo import Memo
+from tailrace.memo import Memo, Same, apart, combine
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
@@ -55,6 +56,7 @@ __all__ = [
     "RecordFilter",
     "Reject",
     "Retry",
+    "Same",
     "Sink",
     "SlicePaths",
     "Source",
@@ -63,12 +65,15 @@ __all__ = [
     "Template",
     "TemplateError",
     "TimeSlicer",
+    "apart",
+    "combine",
     "encode_name",
     "fit_path",
     "format_field",
     "parse_duration",
     "parse_field",
     "parse_size",
+    "split_lines",
     "value_text",
 ]
 

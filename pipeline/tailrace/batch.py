@@ -124,9 +124,12 @@ class Batch:
     def __delitem__(self, field: str) -> None:
         """Take the field away from every event; free where no line has it in its own bytes."""
         self._disentangle(field)
-        self[field] = [None if here else UNCHANGED for here in self._present(field)]
-        if None not in self._changes[field]:
-            del self._changes[field]
+        present = self._present(field)
+        if True in present:
+            self[field] = [None if here else UNCHANGED for here in present]
+        else:
+            self._changes.pop(field, None)
+            self._encoded = None
 
     def _disentangle(self, field: str) -> None:
         """Write the changes into the bytes if one of them lies above or below `field`."""

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """A pure function of an event's values that works out each combination of values only once.
+    """A pure function of an event's values that does not work out a combination of values for each event anew.
 
     It remembers at most about `limit` characters of values, and then starts anew.
     """
@@ -17,15 +17,20 @@ class Memo(Generic[T]):
     def __init__(self, function: Callable[[Sequence[Any]], T], limit: int = 1 << 20) -> None:
         self._function = function
         self._limit = limit
-        self._answers: dict[Hashable, T] = {}
+        self._answers: dict[Hashable, dict[Hashable, T]] = {}  # by the values that all have, then by the others
         self._size = 0
 
     def map(self, columns: Sequence[Sequence[Any]], count: int) -> list[T]:
         """Give the function's answer for each of `count` events, whose values lie in `columns`."""
+        if not count:
+            return []
         if not columns:
             return [self._function(())] * count
-        keys = _keys(columns[0]) if len(columns) == 1 else list(zip(*map(_keys, columns), strict=True))
-        answers = self._answers
+        same, keys = combine([_keys(column) for column in columns])
+        answers = self._answers.get(same)
+        if answers is None:
+            answers = self._answers[same] = {}
+            self._size += len(repr(same))
         try:
             return [answers[key] for key in keys]  # nearly always; 0.1 µs per event less than asking first
         except KeyError:
@@ -37,6 +42,29 @@ class Memo(Generic[T]):
         if self._size > self._limit:  # a new dict, for another thread may be reading this one
             self._answers, self._size = {}, 0
         return [answers[key] for key in keys]
+
+
+Same = tuple[tuple[int, Hashable], ...]
+"""Which columns hold one value throughout, and which value that is."""
+
+
+def combine(columns: Sequence[Sequence[Hashable]]) -> tuple[Same, Sequence[Hashable]]:
+    """Give the columns that hold one value throughout, and a key per event made of the others; `apart` undoes it.
+
+    A tag is mostly the same in a whole batch, and so is the hour; then the key is a string instead of a tuple, which
+    is found in a dict in half the time. There must be a column, and an event.
+    """
+    same = tuple((number, column[0]) for number, column in enumerate(columns) if column.count(column[0]) == len(column))
+    constant = {number for number, _ in same}
+    varying = [column for number, column in enumerate(columns) if number not in constant]
+    return same, varying[0] if len(varying) == 1 else list(zip(*varying or columns[:1], strict=True))
+
+
+def apart(same: Same, key: Any, count: int) -> list[Hashable]:
+    """Give the values, of `count` columns, that an event with this key has."""
+    varying = iter([key] if len(same) == count - 1 else key)
+    constant = dict(same)
+    return [constant[number] if number in constant else next(varying) for number in range(count)]
 
 
 def _keys(column: Sequence[Any]) -> Sequence[Hashable]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import repeat
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -45,12 +46,30 @@ class TimeSlicer:
         times = next(remaining)
         while None in times and (others := next(remaining, None)) is not None:
             times = [other if time is None else time for time, other in zip(times, others, strict=True)]
+        common = self._common(times)
+        if common is not None:
+            return [common] * len(times)
         length = self._length
         try:
             # 0.1 µs per event; parsing each time would be 0.5
             return [time[:length] if time[-1:] == "Z" else self._odd(time) for time in times]
         except (TypeError, KeyError):  # a time that is missing, or not text
             return [self._odd(time) for time in times]
+
+    def _common(self, times: Sequence[Any]) -> str | None:
+        """Give the slice key of all events if it is the same, as it nearly always is of those read together.
+
+        What lies between two texts begins as both do: so two comparisons per event, which Python makes in C, serve
+        instead of cutting each text (0.06 µs instead of 0.14).
+        """
+        try:
+            earliest = min(times)
+            if not isinstance(earliest, str):
+                return None
+            key = earliest[: self._length]
+            return key if max(times).startswith(key) and all(map(str.endswith, times, repeat("Z"))) else None
+        except (TypeError, ValueError):  # a time that is missing, or not text; no times
+            return None
 
     def _odd(self, time: Any) -> str:
         """Make the key of a time that is not in UTC with a Z, or not a time."""

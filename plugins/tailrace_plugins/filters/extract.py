@@ -45,4 +45,7 @@ class Extract(Filter, kw_only=True):
 
     def apply(self, batch: Batch) -> None:
         """Set the column."""
-        batch[self.into] = [self.default if value is None else value for value in batch[self.field]]
+        values = batch[self.field]
+        if self.default is not None:
+            values = [self.default if value is None else value for value in values]
+        batch[self.into] = values

@@ -27,9 +27,12 @@ from tailrace import (
     Payload,
     Position,
     Retry,
+    Same,
     Sink,
     Template,
     TimeSlicer,
+    apart,
+    combine,
     fit_path,
     value_text,
 )
@@ -140,7 +143,7 @@ class File(Sink, kw_only=True):
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
         self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
-        self._paths: dict[tuple[Any, ...], str] = {}
+        self._paths: dict[tuple[Same, Hashable], str] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def reads(self) -> Iterable[str]:
@@ -185,10 +188,10 @@ class File(Sink, kw_only=True):
             inputs.append(self._slicer.keys(batch[field] for field in self.time_fields))
         lines = self._lines(batch)
         if not inputs:
-            return {self._path(()): lines}
-        keys = list(zip(*inputs, strict=True))
+            return {self._path((), (), 0): lines}
+        same, keys = combine(inputs)
         groups = _group(keys, lines)
-        paths = {key: self._path(key) for key in groups}
+        paths = {key: self._path(same, key, len(inputs)) for key in groups}
         if len(set(paths.values())) < len(groups):  # several keys for one file; its lines keep their order
             return _group([paths[key] for key in keys], lines)
         return {paths[key]: group for key, group in groups.items()}
@@ -205,17 +208,14 @@ class File(Sink, kw_only=True):
                 batch[self.include_tag_key] = batch.tags
         return batch.encoded()
 
-    def _path(self, key: tuple[Any, ...]) -> str:
-        path = self._paths.get(key)
+    def _path(self, same: Same, key: Hashable, count: int) -> str:
+        path = self._paths.get((same, key))
         if path is None:
             if len(self._paths) >= _PATHS_LIMIT:
                 self._paths.clear()
-            if self._template.time_directives:
-                *values, slice_key = key
-                path = self._template.render(values, self._slicer.moment(slice_key))
-            else:
-                path = self._template.render(key)
-            path = self._paths[key] = fit_path(os.path.abspath(path))
+            values: list[Any] = apart(same, key, count)
+            moment = self._slicer.moment(values.pop()) if self._template.time_directives else None
+            path = self._paths[same, key] = fit_path(os.path.abspath(self._template.render(values, moment)))
         return path
 
     def write(self, payload: Payload) -> None:

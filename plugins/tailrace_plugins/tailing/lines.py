@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tailrace import split_lines
 from tailrace_plugins.tailing.content import Content
 
 TAIL_BYTES = 1024
@@ -50,7 +51,7 @@ def next_block(
             if run >= 0:
                 data = data[: run + 1]
                 more = True
-        lines = data.split(b"\n")
+        lines = split_lines(data)
         rest = lines.pop()
         if lines and part:
             end = len(lines[0]) + 1
