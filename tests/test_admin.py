@@ -209,7 +209,7 @@ def test_server_answers_during_a_run_to_the_end_of_the_input(tmp_path: Path) -> 
 
     service = Service([make_plan(tmp_path, ListSource(lines=[b"{}"]), filters=[Ask()])], ANY_PORT)
     assert service.run(once=True) == 0
-    assert 'tailrace_events_in_total{pipeline="audit"} 1.0' in pages[0]
+    assert 'tailrace_pipeline_state{pipeline="audit",state="running"} 1.0' in pages[0]
 
 
 def test_stage_gets_the_page_of_the_whole_service_with_and_without_an_admin_server(tmp_path: Path) -> None:

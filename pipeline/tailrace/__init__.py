@@ -15,6 +15,7 @@ from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
 from tailrace.recognition import Recognised, SlicePaths
 from tailrace.reject import Reject
+from tailrace.span import LEAST_SPAN_BYTES, Note, Span, SpanUnread
 from tailrace.stage import (
     BadEvent,
     Damaged,
@@ -34,6 +35,7 @@ from tailrace.timeslice import EVENT_TIME_FIELDS, TimeSlicer
 
 __all__ = [
     "EVENT_TIME_FIELDS",
+    "LEAST_SPAN_BYTES",
     "UNCHANGED",
     "BadEvent",
     "Batch",
@@ -45,6 +47,7 @@ __all__ = [
     "Ledger",
     "Measure",
     "Memo",
+    "Note",
     "OptionError",
     "Path",
     "Payload",
@@ -60,6 +63,8 @@ __all__ = [
     "Sink",
     "SlicePaths",
     "Source",
+    "Span",
+    "SpanUnread",
     "Stage",
     "TagPattern",
     "Template",

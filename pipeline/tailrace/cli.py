@@ -57,6 +57,15 @@ def run(
             help="How long pipelines may take to commit and end; then they are abandoned, which loses nothing.",
         ),
     ] = 30,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Processes of each pipeline that can have several, whatever the config says.",
+        ),
+    ] = None,
     plugins: Plugins = [],  # noqa: B006 - read by typer, never changed
     log_format: Annotated[logs.Format, typer.Option(help="How log lines look.")] = logs.Format.AUTO,
     log_level: Annotated[logs.Level, typer.Option(help="From which level on to log.")] = logs.Level.INFO,
@@ -75,7 +84,7 @@ def run(
     signals.hold_hangup()
     logs.configure(sys.stderr, log_format, log_level)
     registry = make_registry(plugins)
-    config = load_config(configs, registry)
+    config = load_config(configs, registry).with_workers(workers)
     with Locks() as locks:
         try:
             locks.take(plan.state_dir for plan in config.plans)
@@ -84,7 +93,7 @@ def run(
         service = Service(
             config.plans,
             config.admin,
-            reread=None if once else lambda: load(configs, registry, os.environ),
+            reread=None if once else lambda: load(configs, registry, os.environ).with_workers(workers),
             locks=locks,
             stop_timeout=stop_timeout,
         )

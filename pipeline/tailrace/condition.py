@@ -7,11 +7,12 @@ apart.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
-from tailrace.reject import REJECT_KINDS, Reject, RejectKind
+from tailrace.chain import Product
+from tailrace.reject import REJECT_KINDS, RejectKind
 
 PipelineState = Literal["starting", "running", "recovering", "failed", "ended"]
 PIPELINE_STATES: Final[tuple[PipelineState, ...]] = get_args(PipelineState)
@@ -95,16 +96,18 @@ class Counts:
     committed_at: float | None = None  # seconds since the epoch
     uncommitted_since: float | None = None  # when the oldest event that is not committed was read for the first time
 
-    def add_batch(self, events: int, size: int, now: float) -> None:
-        """Count what was read, before the filters."""
-        self.events_in += events
-        self.bytes_in += size
+    def note_read(self, now: float) -> None:
+        """Something was read, and is being worked on."""
         if self.uncommitted_since is None:
             self.uncommitted_since = now
 
-    def add_rejects(self, rejects: Iterable[Reject]) -> None:
-        """Count what goes to the dead letter."""
-        for reject in rejects:
+    def add(self, product: Product) -> None:
+        """Count what was read, and what became of it."""
+        self.events_in += product.events_in
+        self.bytes_in += product.bytes_in
+        self.events_out += product.events_out
+        self.dropped += product.dropped
+        for reject in product.rejects:  # what goes to the dead letter
             self.dead_letters[reject.kind] += 1
 
     def add_commit(self, seconds: float, at: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from tailrace.fields import Path as FieldPath
 from tailrace.fields import format_field, parse_field
 from tailrace.match import TagPattern
 from tailrace.options import build, check, did_you_mean, mention
-from tailrace.registry import Kind, Registry, RegistryError
+from tailrace.registry import Kind, Registry, RegistryError, stage_name
 from tailrace.settings import FileOptions, PipelineOptions
-from tailrace.stage import Filter, Sink, Source, Stage
+from tailrace.stage import Filter, Sink, Source, Stage, needs_one_worker
 
 __all__ = ["Config", "ConfigError", "Plan", "Problem", "load"]
 
@@ -48,8 +48,14 @@ class Plan:
     filters: tuple[Filter, ...]
     sinks: Mapping[str, Sink]  # by their names in the checkpoint
     commit_interval: float  # seconds
+    workers: int = 1  # processes
     types: tuple[str, ...] = ()  # of all stages, in order, as the config names them
     options: str = ""  # all that the config says of it, as text, after the environment was put in
+
+    @property
+    def needs_one_worker(self) -> bool:
+        """Whether its events cannot be shared out among several processes."""
+        return any(map(needs_one_worker, (self.source, *self.filters)))
 
     def is_same(self, other: Plan) -> bool:
         """Tell whether the other one runs as this one does, whatever file it stands in."""
@@ -66,6 +72,14 @@ class Config:
 
     plans: tuple[Plan, ...]
     admin: Address | None = None
+
+    def with_workers(self, number: int | None) -> Config:
+        """Give the same with so many workers for each pipeline that can have more than one; None: as it is."""
+        if number is None:
+            return self
+        return replace(
+            self, plans=tuple(plan if plan.needs_one_worker else replace(plan, workers=number) for plan in self.plans)
+        )
 
 
 def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str]) -> Config:
@@ -152,6 +166,8 @@ class _Loader:
         if _text(table, "schema") in (None, "audit"):
             sound = [made for made in sources if made[0] is not None]  # one that is not will hardly write fields
             self._check_fields([*sound, *filters], sinks)
+        if settings is not None and settings.get("workers", 1) > 1:
+            self._check_workers(table, [stage for stage, _ in (*sources, *filters) if stage is not None])
         made = all(stage is not None for stage, _ in (*sources, *filters, *sinks))
         if settings is None or state_dir is None or not made:
             return None
@@ -165,9 +181,18 @@ class _Loader:
             tuple(stage for stage, _ in filters if isinstance(stage, Filter)),
             dict(zip(names, (stage for stage, _ in sinks if isinstance(stage, Sink)), strict=True)),
             settings.get("commit_interval", 1.0),
+            settings.get("workers", 1),
             tuple(_text(value, "type") or "" for _, value in (*sources, *filters, *sinks)),
             repr(table.plain()),  # in which 1, 1.0, true and "1" differ, as they do not in a comparison
         )
+
+    def _check_workers(self, table: Value, stages: Iterable[Stage]) -> None:
+        entry = table.get("workers")
+        for stage in stages:
+            if entry is not None and needs_one_worker(stage):
+                kind = "source" if isinstance(stage, Source) else "filter"
+                message = f'the {kind} "{stage_name(type(stage))}" allows for one worker only; take 1, or leave it out'
+                self.problems.append(entry.place.problem(message))
 
     def _check_name(self, name: str, place: Place) -> None:
         if not _NAME.fullmatch(name):

@@ -246,12 +246,10 @@ class Projection:
 
 def _follow(rows: list[Row], names: list[str], keys: Path = ()) -> list[Any]:
     """Go down from the rows by the names of their attributes, then by the keys of dicts."""
-    values: list[Any] = rows
-    for depth, get in enumerate(map(attrgetter, names)):
-        if depth == 0:  # a row is never missing; 0.05 µs per event less
-            values = list(map(get, values))
-        else:  # a struct is true, None and UNSET are not: 0.03 µs less than asking for them
-            values = [get(value) if value else None for value in values]
+    first, *others = map(attrgetter, names)
+    values: list[Any] = list(map(first, rows))  # a row is never missing; 0.05 µs per event less
+    for get in others:  # a struct is true, None and UNSET are not: 0.03 µs less than asking for them
+        values = [get(value) if value else None for value in values]
     for key in keys:
         values = [value.get(key) if isinstance(value, dict) else None for value in values]
     return values

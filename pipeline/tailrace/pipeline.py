@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.batch import Batch, Position
+from tailrace.chain import Chain
 from tailrace.checkpoint import Checkpoint, State
 from tailrace.condition import Condition, Counts, Freshness, PipelineState
 from tailrace.context import Context
+from tailrace.crew import Crew
 from tailrace.deadletter import NAME as DEAD_LETTER
 from tailrace.deadletter import DeadLetter
 from tailrace.durable import make_directories
-from tailrace.fields import Projection
-from tailrace.match import TagPattern
-from tailrace.reject import Reject
+from tailrace.span import SPAN_BYTES, Span, SpanUnread
 from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Stage
 
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
@@ -40,6 +40,10 @@ BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; t
 
 class PipelineFailed(Exception):  # noqa: N818
     """The pipeline cannot go on; the message says why and what to do."""
+
+
+class _Again(Retry):
+    """Recover at once, without a word: it is not the same that will be tried again."""
 
 
 @dataclass
@@ -55,7 +59,8 @@ class Pipeline:
     """One source → filters → sinks. `run` blocks until it is told to stop; use a thread for each pipeline.
 
     The stages must not have been used before. A commit is due `commit_interval` seconds after the first event that
-    it holds, or after `commit_bytes` bytes of events, which bounds what sinks keep in memory.
+    it holds, or after `commit_bytes` bytes of events, which bounds what sinks keep in memory. With several `workers`,
+    spans of the source are worked on by so many processes at once; what is written is the same.
     """
 
     def __init__(
@@ -67,24 +72,21 @@ class Pipeline:
         *,
         commit_interval: float = 1.0,
         commit_bytes: int = 64 << 20,
+        workers: int = 1,
     ) -> None:
         self.context = context
         self.counts = Counts()
         self.condition = Condition("starting", context.clock.time())
         self.freshness = Freshness(context.clock.monotonic())
         self.source = source
-        self._filters = [(stage, _pattern(stage.match)) for stage in filters]
+        self._span_bytes = SPAN_BYTES if workers > 1 else 0
         self._sinks = dict(sinks)
-        self._patterns = {name: _pattern(sink.match) for name, sink in sinks.items()}
         self._commit_interval = commit_interval
         self._commit_bytes = commit_bytes
         self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
         for stage in self.stages:
             stage.attach(context)
-        self._projection = Projection(
-            [name for stage in self.stages for name in stage.reads()],
-            [name for stage in self.stages for name in stage.writes()],
-        )
+        self._crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()
@@ -106,6 +108,10 @@ class Pipeline:
                 self._checkpoint.restore()
         return drained
 
+    def lag(self) -> int:
+        """Give how many bytes the source knows of that did not go into the sinks yet; for other threads too."""
+        return self.source.lag() + self._crew.size
+
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
         since = self.condition.since if state == self.condition.state else self.context.clock.time()
@@ -123,6 +129,8 @@ class Pipeline:
                 return True
             except Damaged as error:
                 raise PipelineFailed(str(error)) from error
+            except _Again:
+                wait = 0.0
             except (Retry, OSError) as error:
                 cause = _describe(error)
                 if once:
@@ -141,6 +149,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of everything; what was not committed is read again by the next `run`."""
+        self._crew.close()
         for stage in self.stages:
             stage.close()
 
@@ -163,14 +172,21 @@ class Pipeline:
     def _pump(self, stop: threading.Event, once: bool) -> None:
         while not stop.is_set():
             try:
-                batch = self.source.read(self._patience(once))
+                given = self._read(self._patience(once))
             except EndOfInput:
                 break
-            if batch is not None:
-                empty = not len(batch)  # only its position matters, and that it is recorded
-                self._process(batch)
-                if empty or self._is_due():
+            if given is not None:
+                # only its position matters if it is empty, and that it is recorded
+                empty = isinstance(given, Batch) and not len(given)
+                self.counts.note_read(self.context.clock.monotonic())
+                self._crew.add(given)
+                while self._crew.is_due or (empty and self._crew.is_busy):
+                    self._take()
+                if empty and self._unit.since is not None:
                     self._commit()
+                continue
+            if self._crew.is_busy:
+                self._take()
                 continue
             self.freshness.note_all_read(self.context.clock.monotonic(), self.counts.bytes_in)
             if once:
@@ -179,12 +195,17 @@ class Pipeline:
                 self._rest()
             elif self.context.clock.monotonic() >= self._early_commit_at():
                 self._commit()
+        while self._crew.is_busy and not stop.is_set():
+            self._take()
         if self._unit.since is not None:
             self._commit()
 
+    def _read(self, timeout: float) -> Batch | Span | None:
+        return self.source.find(timeout, self._span_bytes) if self._span_bytes else self.source.read(timeout)
+
     def _patience(self, once: bool) -> float:
         """How long the next read may wait: not at all while there is something to commit and nothing else to do."""
-        if once:
+        if once or self._crew.is_busy:
             return 0.0
         if self._unit.since is None:
             return IDLE_WAIT
@@ -199,55 +220,31 @@ class Pipeline:
             return self._unit.bytes >= self._commit_bytes * SLOW_SHARE
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
 
-    def _process(self, batch: Batch) -> None:
-        """Take one batch through filters and into the sinks' memory."""
-        size = sum(map(len, batch.lines)) + len(batch)
+    def _take(self) -> None:
+        """Take what the crew made of a batch or a span into the sinks' memory; commit if that is due."""
+        span = self._crew.first_span()
+        try:
+            position, product = self._crew.take()
+        except SpanUnread as error:
+            assert span is not None
+            self.source.refuse(span)
+            raise _Again(str(error)) from None
         now = self.context.clock.monotonic()
-        self._unit.position |= batch.position
-        self._unit.bytes += size
+        self._unit.position |= position
+        self._unit.bytes += product.bytes_in
         if self._unit.since is None:
             self._unit.since = now
-        self.counts.add_batch(len(batch), size, now)
-        batch.project(self._projection)
-        self._set_aside(batch.settle())
-        for stage, pattern in self._filters:
-            self._apply(stage, pattern, batch)
-        batch.encoded()  # what cannot be encoded is rejected before a sink sees it
-        self._set_aside(batch.settle())
-        self.counts.events_out += len(batch)
-        if not len(batch):
-            return
-        for name, sink in self._sinks.items():
-            pattern = self._patterns[name]
-            mask = None if pattern is None else pattern.mask(batch.tags)
-            if mask is None or all(mask):
-                sink.write(sink.encode(batch))
-            elif any(mask):
-                sink.write(sink.encode(batch.part(mask)))
-
-    def _apply(self, stage: Filter, pattern: TagPattern | None, batch: Batch) -> None:
-        before = len(batch)
-        if not before:
-            return
-        mask = None if pattern is None else pattern.mask(batch.tags)
-        try:
-            if mask is None or all(mask):
-                stage.apply(batch)
-            elif any(mask):
-                matching, others = batch.part(mask), batch.part([not here for here in mask])
-                stage.apply(matching)
-                batch.rejoin([matching, others])
-        except Exception as error:
-            error.add_note(f"in filter {type(stage).__name__}, on {batch}")
-            raise
-        rejects = batch.settle()
-        self._set_aside(rejects)
-        self.counts.dropped += before - len(batch) - len(rejects)
-
-    def _set_aside(self, rejects: Sequence[Reject]) -> None:
-        if rejects:
-            self.counts.add_rejects(rejects)
-            self._dead_letter.add(rejects)
+        self.counts.add(product)
+        for note in product.notes:
+            self.source.take_note(*note)
+        self._dead_letter.add(product.rejects)
+        for name, payload in product.payloads.items():
+            if product.is_packed:
+                self._sinks[name].write_packed(payload)
+            else:
+                self._sinks[name].write(payload)
+        if self._is_due():
+            self._commit()
 
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
@@ -270,8 +267,10 @@ class Pipeline:
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
         self.counts.add_commit(self._commit_took, self.context.clock.time())
+        if self._crew.is_busy:
+            self.counts.note_read(self._last_commit)
         with contextlib.suppress(Exception):  # a figure that cannot be had is no reason to stop
-            self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.source.lag())
+            self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.lag())
         self.enter("running")
 
     def _rest(self) -> None:
@@ -281,6 +280,7 @@ class Pipeline:
             self._save({}, {})
             self.source.commit(self._state.source)
         self._is_uncovered = False
+        self._crew.rest()
         self.freshness.note_rest()
         self.counts.uncommitted_since = None
         self.enter("running")
@@ -289,10 +289,6 @@ class Pipeline:
         state = self._state.advanced(source, sinks)
         self._checkpoint.save(state)
         self._state = state
-
-
-def _pattern(match: str | None) -> TagPattern | None:
-    return None if match is None else TagPattern(match)
 
 
 def _describe(error: Exception) -> str:

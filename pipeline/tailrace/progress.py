@@ -54,5 +54,5 @@ class ProgressBar:
             self._progress.update(task, completed=done, rate=counts.events_in / elapsed if elapsed else 0.0)
             # asked while the pipeline's thread is at work: what it cannot say now, it says the next time
             with contextlib.suppress(Exception):
-                self._progress.update(task, total=done + pipeline.source.lag())
+                self._progress.update(task, total=done + pipeline.lag())
         self._progress.refresh()

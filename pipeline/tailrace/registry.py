@@ -24,6 +24,7 @@ from tailrace.stage import Filter, Sink, Source, Stage
 Kind = Literal["source", "filter", "sink"]
 KINDS: tuple[Kind, ...] = ("source", "filter", "sink")
 
+_PRIVATE = "_tailrace_folder_"
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -193,9 +194,15 @@ def _failure(error: Exception, file: Path | None) -> str:
     return f"{lines[-1].filename}:{lines[-1].lineno}: {said}" if lines else f"{file}: {said}"
 
 
+def folder_of(cls: type[Stage]) -> str | None:
+    """Give the plug-in folder that a stage comes from; None if Python finds its module by itself."""
+    package = sys.modules.get(cls.__module__.partition(".")[0])
+    return str(package.__path__[0]) if package is not None and package.__name__.startswith(_PRIVATE) else None
+
+
 def _private_package(folder: Path) -> str:
     """Make the package whose modules a folder's files are, one for each folder of a process."""
-    name = f"_tailrace_folder_{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}"
+    name = f"{_PRIVATE}{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}"
     if name not in sys.modules:
         package = ModuleType(name, f"Stages from {folder}.")
         package.__path__ = [str(folder)]

@@ -62,6 +62,15 @@ class PipelineOptions(msgspec.Struct, kw_only=True):
     commit_interval: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds between commits while events keep coming.")
     ] = 1.0
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="So many processes read, filter and compress at once where there is much to read: after "
+            "downtime, or with `--once`. What is written is the same. Only for sources that can be read so: `tail`.",
+        ),
+    ] = 1
     source: Annotated[
         dict[str, Any], Meta(description="Where events come from: `type`, and the options of that source.")
     ]

@@ -27,13 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from tailrace.batch import Batch, Position, Record
 from tailrace.context import Context
+from tailrace.span import Span
 
 
 class BadEvent(Exception):  # noqa: N818 - the field's word; it is about the event, not about the code
@@ -110,6 +111,9 @@ class Source(Stage, kw_only=True):
     called by another at any time, also before `open`; `incomplete` after `close`.
     """
 
+    gives_spans: ClassVar[bool] = False
+    """Whether `find` gives spans; else there can be one worker only."""
+
     def open(self, position: Position | None) -> None:
         """Start right after `position`; None is a first start. Also called again, after `close`, to recover.
 
@@ -140,6 +144,16 @@ class Source(Stage, kw_only=True):
         """
         raise NotImplementedError
 
+    def find(self, timeout: float, span_bytes: int) -> Batch | Span | None:
+        """Give the next events as `read` does, or, where there are many, a span of at most so many bytes."""
+        return self.read(timeout)
+
+    def refuse(self, span: Span) -> None:
+        """What this span holds could not be read as it was found: give it in batches after the next `open`."""
+
+    def take_note(self, name: str, *values: Any) -> None:
+        """Say or count what a worker noticed while it read a span."""
+
     def commit(self, position: Position) -> None:
         """All events up to `position` are durable, twice over: they will not be asked for again."""
 
@@ -155,8 +169,18 @@ class Source(Stage, kw_only=True):
         """Make a waiting `read` return soon."""
 
 
+def needs_one_worker(stage: Stage) -> bool:
+    """Tell whether the events that this stage sees cannot be shared out among several processes."""
+    if isinstance(stage, Source):
+        return not stage.gives_spans
+    return isinstance(stage, Filter) and stage.one_worker
+
+
 class Filter(Stage, kw_only=True):
     """What happens to events on their way. Filters keep nothing back and no state that matters."""
+
+    one_worker: ClassVar[bool] = False
+    """Whether it has to see all events, in order, in one process: then there can be one worker only."""
 
     match: Match = None
 
@@ -221,9 +245,21 @@ class Sink(Stage, kw_only=True):
         """Turn a batch into what `write` takes. Pure: no state is touched, and it may run in another process."""
         raise NotImplementedError
 
+    def pack(self, payloads: list[Payload]) -> Payload:
+        """Join the payloads of a span for the way from a worker to `write_packed`; pure, as `encode` is.
+
+        What it gives is pickled. A sink that compresses does it here, in the worker.
+        """
+        return payloads
+
     def write(self, payload: Payload) -> None:
         """Take a payload, in source order. It may stay in memory until `flush`; the framework bounds how much."""
         raise NotImplementedError
+
+    def write_packed(self, packed: Payload) -> None:
+        """Take what `pack` gave, likewise."""
+        for payload in packed:
+            self.write(payload)
 
     def prepare(self) -> Position:
         """Say, before `flush`, the present position of everything that it will touch for the first time.

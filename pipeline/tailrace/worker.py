@@ -24,6 +24,7 @@ class Worker:
             plan.filters,
             plan.sinks,
             commit_interval=plan.commit_interval,
+            workers=plan.workers,
         )
         self.well = False  # it has ended, and left nothing undone
         self._thread: threading.Thread | None = None

@@ -11,7 +11,7 @@ import grp
 import os
 import pwd
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -43,6 +43,7 @@ from tailrace_plugins.sinks.retention import REASONS, retention
 
 MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
 HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
+FEW_BYTES = 32 << 10  # what a span has less of for a slice is compressed later, with more
 _PATHS_LIMIT = 100_000  # distinct (values, slice) pairs whose path is remembered
 _T = TypeVar("_T")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -56,6 +57,13 @@ class _Pending:
         self.lines: list[bytes] = []
         self.size = 0
         self.members: list[bytes | Future[bytes]] = []
+
+    def take_lines(self) -> bytes:
+        """Give the lines as bytes, and have none any more."""
+        self.lines.append(b"")  # for the newline after the last line
+        data = b"\n".join(self.lines)
+        self.lines, self.size = [], 0
+        return data
 
 
 class File(Sink, kw_only=True):
@@ -218,28 +226,58 @@ class File(Sink, kw_only=True):
             path = self._paths[same, key] = fit_path(os.path.abspath(self._template.render(values, moment)))
         return path
 
+    def pack(self, payloads: list[Payload]) -> Payload:
+        """Compress what a span has for each path; of small rests the lines are given."""
+        piles: dict[str, _Pending] = {}
+        for payload in payloads:
+            for path, lines in payload.items():
+                pile = piles.get(path)
+                if pile is None:
+                    pile = piles[path] = _Pending()
+                pile.lines += lines
+                pile.size += sum(map(len, lines))
+                if pile.size >= MEMBER_BYTES:
+                    pile.members.append(self._compress(pile.take_lines()))
+        for pile in piles.values():
+            if pile.size >= FEW_BYTES:
+                pile.members.append(self._compress(pile.take_lines()))
+        return {path: (pile.members, pile.lines) for path, pile in piles.items()}
+
     def write(self, payload: Payload) -> None:
         """Keep the lines by path, and compress what is enough for a member."""
-        groups: Mapping[str, Sequence[bytes]] = payload
-        for path, lines in groups.items():
-            pending = self._pending.get(path)
-            if pending is None:
-                pending = self._pending[path] = _Pending()
-            size = sum(map(len, lines))
-            pending.lines += lines
-            pending.size += size
-            self._held += size
-            if pending.size >= MEMBER_BYTES:
-                self._seal(pending)
+        for path, lines in payload.items():
+            self._keep(path, lines)
         if self._held >= HELD_BYTES:
             self._seal_all()
+
+    def write_packed(self, packed: Payload) -> None:
+        """Keep the members by path, and the lines that follow them."""
+        for path, (members, lines) in packed.items():
+            if members:
+                pending = self._pending.setdefault(path, _Pending())
+                if pending.lines:
+                    self._seal(pending)
+                pending.members += members
+            if lines:
+                self._keep(path, lines)
+        if self._held >= HELD_BYTES:
+            self._seal_all()
+
+    def _keep(self, path: str, lines: Sequence[bytes]) -> None:
+        pending = self._pending.get(path)
+        if pending is None:
+            pending = self._pending[path] = _Pending()
+        size = sum(map(len, lines))
+        pending.lines += lines
+        pending.size += size
+        self._held += size
+        if pending.size >= MEMBER_BYTES:
+            self._seal(pending)
 
     def _seal(self, pending: _Pending) -> None:
         """Turn the slice's lines into a compressed member."""
         self._held -= pending.size
-        pending.lines.append(b"")  # for the newline after the last line
-        data = b"\n".join(pending.lines)
-        pending.lines, pending.size = [], 0
+        data = pending.take_lines()
         pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
 
     def _seal_all(self) -> None:

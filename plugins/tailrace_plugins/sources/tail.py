@@ -6,13 +6,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, OptionError, Position, Source
+from tailrace import Batch, Context, Damaged, OptionError, Position, Source, Span
 from tailrace_plugins.tailing.descriptors import Descriptors
+from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState
 from tailrace_plugins.tailing.log import Log
 from tailrace_plugins.tailing.patterns import Patterns
@@ -37,6 +38,8 @@ class Tail(Source, kw_only=True):
     The position has one key for each log, its live path; the value holds the unfinished files and how far each was
     read, and the finished ones that still exist.
     """
+
+    gives_spans: ClassVar[bool] = True
 
     paths: Annotated[
         list[str],
@@ -90,6 +93,7 @@ class Tail(Source, kw_only=True):
         self._logs: dict[str, Log] = {}
         self._wakeup: Wakeup | None = None
         self._descriptors = Descriptors(self.max_open_files)
+        self._refused: set[Key] = set()
 
     def open(self, position: Position | None) -> None:
         """Recognise the files of `position`, and begin with the others as the options say."""
@@ -105,6 +109,7 @@ class Tail(Source, kw_only=True):
             scan_interval=self.scan_interval,
             rotate_wait=self.rotate_wait,
             clock=self.context.clock,
+            refused=self._refused,
             descriptors=self._descriptors,
             reports=self.reports,
         )
@@ -129,7 +134,13 @@ class Tail(Source, kw_only=True):
             log.look(self._scanned)  # now, so that what appears from now on is told from what was there
 
     def read(self, timeout: float) -> Batch | None:
-        """Give the next lines of one file; the logs take turns.
+        """Give the next lines of one file; the logs take turns."""
+        batch = self.find(timeout, 0)
+        assert not isinstance(batch, Span)
+        return batch
+
+    def find(self, timeout: float, span_bytes: int) -> Batch | Span | None:
+        """Give the next lines of one file, or a span of a plain one; the logs take turns.
 
         At the first start the first batch has no lines, so that it is recorded which files are not to be read again
         from their beginning, or not at all, should there be a crash before the first commit.
@@ -141,7 +152,7 @@ class Tail(Source, kw_only=True):
         deadline = clock.monotonic() + timeout
         look = False
         while True:
-            batch = self._next(look)
+            batch = self._next(look, span_bytes)
             if batch is not None:
                 return batch
             if self._gone or any(log.changed for log in self._turn):
@@ -155,6 +166,15 @@ class Tail(Source, kw_only=True):
                 return None
             else:
                 look = True
+
+    def refuse(self, span: Span) -> None:
+        """Give this file in batches from now on."""
+        status = os.fstat(span.descriptor)
+        self._refused.add((status.st_dev, status.st_ino))
+
+    def take_note(self, name: str, *values: Any) -> None:
+        """Say and count NUL bytes and lines that are too long."""
+        {"nuls": self.reports.nuls, "long_line": self.reports.long_line}[name](*values)
 
     def lag(self) -> int:
         """Give the number of bytes not yet read; what is compressed is not counted."""
@@ -196,7 +216,7 @@ class Tail(Source, kw_only=True):
         if self._wakeup is not None:
             self._wakeup.watch(filter(os.path.isdir, patterns.directories()))
 
-    def _next(self, look: bool) -> Batch | None:
+    def _next(self, look: bool, span_bytes: int) -> Batch | Span | None:
         """Give the next lines. `look`: look at every file, however short ago the last look was."""
         clock = self.context.clock
         now = clock.monotonic()
@@ -207,7 +227,7 @@ class Tail(Source, kw_only=True):
         for _ in range(len(self._turn)):
             log = self._turn[0]
             self._turn.rotate(-1)
-            batch = log.read(look=look, thorough=thorough)
+            batch = log.read(look=look, thorough=thorough, span_bytes=span_bytes)
             if batch is not None:
                 batch.position = self._complete(batch.position)
                 return batch

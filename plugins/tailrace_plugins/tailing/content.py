@@ -94,6 +94,10 @@ class Plain:
         except OSError:  # ENXIO: nothing but a hole up to the end
             return self.stat().st_size
 
+    def duplicate(self) -> int:
+        """Give another descriptor of the same file, for others to read at offsets of theirs, and to close."""
+        return os.dup(self._descriptor)
+
     def stat(self) -> os.stat_result:
         """Ask the descriptor."""
         return os.fstat(self._descriptor)

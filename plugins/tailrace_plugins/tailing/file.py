@@ -11,18 +11,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
+from tailrace_plugins.tailing.content import Content, Plain, is_regular, open_content, packed_length
 from tailrace_plugins.tailing.lines import TAIL_BYTES, Block, next_block
 from tailrace_plugins.tailing.names import compression_of
 
 HEAD_BYTES = 1024
 
 Stamp = tuple[int, int]  # size and time of change, which together tell whether there is something new
+
+
 Key = tuple[int, int]  # device and inode
+
+_LOOK_BYTES = 1 << 20  # the last line of a span is looked for in so many bytes before its end
+
+
+class Bounds(NamedTuple):
+    """Where whole lines lie in a plain file."""
+
+    offset: int
+    end: int
+    tail: bytes  # the last bytes before `end`
 
 
 class Replaced(Exception):  # noqa: N818
@@ -249,14 +261,46 @@ class File:
             if before != self.idle:
                 self.idle, self.idle_since = before, now
             return None
-        state.offset = block.end
-        self._tail = block.tail
-        state.tail = hash_bytes(block.tail)
-        state.tail_len = len(block.tail)
+        self._move(block.end, block.tail)
         state.part = 0 if block.last else block.part
         self.more = block.more
-        self.idle = None
         return block
+
+    def find_span(self, least: int, most: int) -> Bounds | None:
+        """Move on by as many whole lines as have `most` bytes, for others to read them; None if `least` are not there.
+
+        The file must be open. Raises `Truncated`, and OSError.
+        """
+        content, state = self._content, self.state
+        assert content is not None
+        size = content.stat().st_size
+        if content.compressed or state.part or size - state.offset < least:
+            return None
+        self._check(size)
+        end = min(size, state.offset + most)
+        start = max(state.offset, end - _LOOK_BYTES)
+        data = content.pread(end - start, start)
+        length = data.rfind(b"\n") + 1
+        if len(data) < end - start or not length:  # it is being truncated, or has a line that is too long for this
+            return None
+        bounds = Bounds(state.offset, start + length, data[max(0, length - TAIL_BYTES) : length])
+        self._learn_more()
+        self._move(bounds.end, bounds.tail)
+        self.more = bounds.end < size
+        return bounds
+
+    def duplicate(self) -> int:
+        """Give another descriptor of the open, plain file."""
+        assert isinstance(self._content, Plain)
+        return self._content.duplicate()
+
+    def _move(self, offset: int, tail: bytes) -> None:
+        """Everything before `offset` was given; `tail` are the last bytes of it."""
+        self.state.offset = offset
+        self._tail = tail
+        self.state.tail = hash_bytes(tail)
+        self.state.tail_len = len(tail)
+        self.idle = None
 
     def skip_to_end(self, max_line_bytes: int) -> None:
         """Move to the end of the last whole line, but not back over more than `max_line_bytes`."""

@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tailrace import Batch
-from tailrace_plugins.tailing.file import File, Key, Replaced, Truncated
+from tailrace import LEAST_SPAN_BYTES, Batch, Span
+from tailrace_plugins.tailing.file import Bounds, File, Key, Replaced, Truncated
 from tailrace_plugins.tailing.files import Files, LogState
 from tailrace_plugins.tailing.history import change_times
 from tailrace_plugins.tailing.lines import Block
 from tailrace_plugins.tailing.reading import Reading
+from tailrace_plugins.tailing.stretch import TailStretch, batch_of
 from tailrace_plugins.tailing.survey import Trouble, survey
 
 DELETED_WAIT = 60.0
@@ -84,8 +85,8 @@ class Log:
 
     # Reading
 
-    def read(self, *, look: bool, thorough: bool) -> Batch | None:
-        """Give the next lines, or None.
+    def read(self, *, look: bool, thorough: bool, span_bytes: int = 0) -> Batch | Span | None:
+        """Give the next lines, or a span of at most `span_bytes` (0: none), or None.
 
         `look`: look at the live path, however short ago the last look was; `thorough`: and at the rotated files.
         """
@@ -95,10 +96,10 @@ class Log:
             self.look(now, thorough=thorough)
         elif not any(file.more for file in self._files.unfinished):
             return None
-        batch = self._read_files(now)
+        batch = self._read_files(now, span_bytes)
         if batch is None and self._stale:
             self._survey(now)
-            batch = self._read_files(now)
+            batch = self._read_files(now, span_bytes)
         self._tell_unreadable()
         return batch
 
@@ -109,12 +110,15 @@ class Log:
                 self._reading.reports.unreadable(path, unreadable[path])
             self._told = dict(unreadable)
 
-    def _read_files(self, now: float) -> Batch | None:
+    def _read_files(self, now: float, span_bytes: int) -> Batch | Span | None:
         for file in self._files.unfinished:
-            block = self._take(file, now)
+            block = self._take(file, now, span_bytes=span_bytes)
+            if isinstance(block, Bounds):
+                return self._span(file, block)
             if block is None and not self._stale and self._is_over(file, now):
                 end = file.idle
                 block = self._take(file, now, ended=True)
+                assert not isinstance(block, Bounds)
                 if block is None and file.idle == end:
                     self._finish(file)
             if block is not None:
@@ -123,14 +127,20 @@ class Log:
                 return None
         return None
 
-    def _take(self, file: File, now: float, *, ended: bool = False) -> Block | None:
-        """Read on in one file; None if there is nothing, or if it is not what or where it was: then we are stale."""
+    def _take(self, file: File, now: float, *, ended: bool = False, span_bytes: int = 0) -> Block | Bounds | None:
+        """Read on in one file, or find a span; None if there is nothing, or if it is not what or where it was.
+
+        In the last case we are stale.
+        """
         reading = self._reading
         try:
             if not ended and file.is_idle():
                 return None
             reading.descriptors.use(file)
-            while True:
+            block: Block | Bounds | None = None
+            if span_bytes and file.key not in reading.refused:
+                block = file.find_span(LEAST_SPAN_BYTES, span_bytes)
+            while block is None:
                 block = file.read(
                     now, block_bytes=reading.block_bytes, max_line_bytes=reading.max_line_bytes, ended=ended
                 )
@@ -154,25 +164,19 @@ class Log:
         return block
 
     def _batch(self, file: File, block: Block) -> Batch:
-        origin = file.origin
-        if block.part:
-            origin = {**origin, "part": f"{block.part} of {block.part}" if block.last else str(block.part)}
-        batch = Batch(
-            block.lines,
-            tag=self._reading.tag,
-            position={self.path: self._files.position()},
-            origin=origin,
-            offset=block.offset,
-        )
+        limit = self._reading.max_line_bytes
+        batch = batch_of(block, tag=self._reading.tag, origin=file.origin, max_line_bytes=limit)
+        batch.position = {self.path: self._files.position()}
         self.changed = False
-        if block.part:
-            limit = self._reading.max_line_bytes
-            if block.part == 1:
-                self._reading.reports.long_line(file.state.path, block.offset, limit)
-            last = ", the last" if block.last else ""
-            reason = f"line longer than {limit} bytes (part {block.part}{last}, at offset {block.offset})"
-            batch.reject(0, reason, "too_long")
+        if block.part == 1:
+            self._reading.reports.long_line(file.state.path, block.offset, limit)
         return batch
+
+    def _span(self, file: File, bounds: Bounds) -> Span:
+        reading = self._reading
+        stretch = TailStretch(file.state.path, reading.tag, *bounds, reading.block_bytes, reading.max_line_bytes)
+        self.changed = False
+        return Span({self.path: self._files.position()}, bounds.end - bounds.offset, file.duplicate(), stretch)
 
     def _is_over(self, file: File, now: float) -> bool:
         """Tell whether nothing will be appended any more to a file that was read to its end."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tailrace import Clock
 from tailrace_plugins.tailing.descriptors import Descriptors
+from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.reports import Reports
 
@@ -24,5 +25,6 @@ class Reading:
     scan_interval: float
     rotate_wait: float
     clock: Clock
+    refused: set[Key]  # of files whose spans could not be read
     descriptors: Descriptors
     reports: Reports
