@@ -57,7 +57,7 @@ class World:
     def write(self, events: list[bytes]) -> None:
         self.log.write_bytes(b"".join(line + b"\n" for line in events))
 
-    def pipeline(self, disk: Disk) -> Pipeline:
+    def pipeline(self, disk: Disk, workers: int = 1) -> Pipeline:
         return Pipeline(
             Context(pipeline="audit", state_dir=self.state, disk=disk),
             Tail(paths=[str(self.log)], tag="audit", block_bytes=500, watch=False),
@@ -71,6 +71,7 @@ class World:
                 "file-2": File(path=f"{self.out}/all.log"),
             },
             commit_bytes=1,
+            workers=workers,
         )
 
     def run(self, disk: Disk) -> None:

@@ -86,7 +86,7 @@ class Pipeline:
         self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
         for stage in self.stages:
             stage.attach(context)
-        self._crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
+        self.crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()
@@ -110,7 +110,7 @@ class Pipeline:
 
     def lag(self) -> int:
         """Give how many bytes the source knows of that did not go into the sinks yet; for other threads too."""
-        return self.source.lag() + self._crew.size
+        return self.source.lag() + self.crew.size
 
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
@@ -149,7 +149,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of everything; what was not committed is read again by the next `run`."""
-        self._crew.close()
+        self.crew.close()
         for stage in self.stages:
             stage.close()
 
@@ -179,13 +179,13 @@ class Pipeline:
                 # only its position matters if it is empty, and that it is recorded
                 empty = isinstance(given, Batch) and not len(given)
                 self.counts.note_read(self.context.clock.monotonic())
-                self._crew.add(given)
-                while self._crew.is_due or (empty and self._crew.is_busy):
+                self.crew.add(given)
+                while self.crew.is_due or (empty and self.crew.is_busy):
                     self._take()
                 if empty and self._unit.since is not None:
                     self._commit()
                 continue
-            if self._crew.is_busy:
+            if self.crew.is_busy:
                 self._take()
                 continue
             self.freshness.note_all_read(self.context.clock.monotonic(), self.counts.bytes_in)
@@ -195,7 +195,7 @@ class Pipeline:
                 self._rest()
             elif self.context.clock.monotonic() >= self._early_commit_at():
                 self._commit()
-        while self._crew.is_busy and not stop.is_set():
+        while self.crew.is_busy and not stop.is_set():
             self._take()
         if self._unit.since is not None:
             self._commit()
@@ -205,7 +205,7 @@ class Pipeline:
 
     def _patience(self, once: bool) -> float:
         """How long the next read may wait: not at all while there is something to commit and nothing else to do."""
-        if once or self._crew.is_busy:
+        if once or self.crew.is_busy:
             return 0.0
         if self._unit.since is None:
             return IDLE_WAIT
@@ -222,9 +222,9 @@ class Pipeline:
 
     def _take(self) -> None:
         """Take what the crew made of a batch or a span into the sinks' memory; commit if that is due."""
-        span = self._crew.first_span()
+        span = self.crew.first_span()
         try:
-            position, product = self._crew.take()
+            position, product = self.crew.take()
         except SpanUnread as error:
             assert span is not None
             self.source.refuse(span)
@@ -237,6 +237,8 @@ class Pipeline:
         self.counts.add(product)
         for note in product.notes:
             self.source.take_note(*note)
+        for record in product.log:
+            self.context.log.handle(record)
         self._dead_letter.add(product.rejects)
         for name, payload in product.payloads.items():
             if product.is_packed:
@@ -267,7 +269,7 @@ class Pipeline:
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
         self.counts.add_commit(self._commit_took, self.context.clock.time())
-        if self._crew.is_busy:
+        if self.crew.is_busy:
             self.counts.note_read(self._last_commit)
         with contextlib.suppress(Exception):  # a figure that cannot be had is no reason to stop
             self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.lag())
@@ -280,7 +282,7 @@ class Pipeline:
             self._save({}, {})
             self.source.commit(self._state.source)
         self._is_uncovered = False
-        self._crew.rest()
+        self.crew.rest()
         self.freshness.note_rest()
         self.counts.uncommitted_since = None
         self.enter("running")
