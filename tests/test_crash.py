@@ -46,6 +46,8 @@ EVENTS = [event(number) for number in range(14)]
 class World:
     """A directory with a log, an output directory and a state directory; `run` is one life of the process."""
 
+    max_open_files = 256
+
     def __init__(self, directory: Path, seed: int) -> None:
         directory.mkdir()
         self.log = directory / "audit.log"
@@ -67,7 +69,7 @@ class World:
                 DropKeys(keys=["namespace"]),
             ],
             {
-                "file": File(path=f"{self.out}/audit-{{tag[1:]}}.%Y%m%d%H.log.gz"),
+                "file": File(path=f"{self.out}/audit-{{tag[1:]}}.%Y%m%d%H.log.gz", max_open_files=self.max_open_files),
                 "file-2": File(path=f"{self.out}/all.log"),
             },
             commit_bytes=1,
@@ -136,6 +138,13 @@ def lives(tmp_path: Path, power_cut: bool, then: Callable[[World, int], None]) -
 def finish(world: World, _: int) -> None:
     world.go_on_writing()
     world.run(Disk())
+
+
+def test_death_at_every_operation_where_the_file_system_is_synced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "max_open_files", 1)
+    assert lives(tmp_path, True, finish) > 50
 
 
 @pytest.mark.parametrize("power_cut", [True, False])

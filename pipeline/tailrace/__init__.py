@@ -9,7 +9,7 @@ from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
 from tailrace.lines import split_lines
 from tailrace.match import TagPattern
-from tailrace.memo import Memo, Same, apart, combine
+from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
@@ -59,7 +59,6 @@ __all__ = [
     "RecordFilter",
     "Reject",
     "Retry",
-    "Same",
     "Sink",
     "SlicePaths",
     "Source",
@@ -70,8 +69,6 @@ __all__ = [
     "Template",
     "TemplateError",
     "TimeSlicer",
-    "apart",
-    "combine",
     "encode_name",
     "fit_path",
     "format_field",
