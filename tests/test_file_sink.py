@@ -21,7 +21,8 @@ from tailrace.context import Clock, Context
 from tailrace.fields import Projection
 from tailrace.stage import Damaged, OptionError, Retry
 from tailrace.testing import check_sink
-from tailrace_plugins.sinks.file import MEMBER_BYTES, File
+from tailrace_plugins.sinks.file import File
+from tailrace_plugins.sinks.piles import MEMBER_BYTES
 
 HOUR_5 = "2026-11-23T05:10:00.000000Z"
 HOUR_6 = "2026-11-23T06:10:00.000000Z"
@@ -303,8 +304,7 @@ def test_a_slice_with_much_data_is_compressed_before_the_commit(tmp_path: Path) 
     lines = [line(number=number, padding="x" * 1000) for number in range(3 * MEMBER_BYTES // 1000)]
     for start in range(0, len(lines), 100):
         life.give(lines[start : start + 100])
-    held = sum(pending.size for pending in life.sink._pending.values())
-    assert held < MEMBER_BYTES
+    assert life.sink._piles.held < MEMBER_BYTES
     life.commit()
     (found,) = life.files().values()
     assert found == [each + b"\n" for each in lines]
@@ -313,15 +313,14 @@ def test_a_slice_with_much_data_is_compressed_before_the_commit(tmp_path: Path) 
 def test_what_waits_as_lines_is_bounded_however_many_the_slices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailrace_plugins.sinks.file.HELD_BYTES", 5000)
+    monkeypatch.setattr("tailrace_plugins.sinks.piles.HELD_BYTES", 5000)
     life = Life(tmp_path)
     lines = [line(f"n{number % 50}", number=number) for number in range(500)]
     for start in range(0, len(lines), 10):
         life.give(lines[start : start + 10])
-        held = sum(pending.size for pending in life.sink._pending.values())
-        assert held == life.sink._held < 5000
+        assert life.sink._piles.held < 5000
     life.commit()
-    assert life.sink._held == 0
+    assert life.sink._piles.held == 0
     assert life.files() == {
         f"audit-n{name}.2026112305.log.gz": [each + b"\n" for each in lines[name::50]] for name in range(50)
     }

@@ -12,7 +12,7 @@ import os
 import pwd
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -36,31 +36,11 @@ from tailrace import (
 from tailrace.durable import make_directories
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
+from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
 
-MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
-HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
-FEW_BYTES = 32 << 10  # what a span has less of for a slice is compressed later, with more
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
 _T = TypeVar("_T")
-
-
-class _Pending:
-    """What one slice was given since the last commit: lines, and members that are compressed already."""
-
-    __slots__ = ("lines", "members", "size")  # there may be tens of thousands
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.size = 0
-        self.members: list[bytes | Future[bytes]] = []
-
-    def take_lines(self) -> bytes:
-        """Give the lines as bytes, and have none any more."""
-        self.lines.append(b"")  # for the newline after the last line
-        data = b"\n".join(self.lines)
-        self.lines, self.size = [], 0
-        return data
 
 
 class File(Sink, kw_only=True):
@@ -162,10 +142,9 @@ class File(Sink, kw_only=True):
 
     def open(self, position: Position | None) -> None:
         """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
-        self._pending: dict[str, _Pending] = {}
         self._forgotten: frozenset[str] = frozenset()
-        self._held = 0  # bytes of lines in it
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
+        self._piles = Piles(self._compress, self._pool)
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
         )
@@ -218,79 +197,29 @@ class File(Sink, kw_only=True):
 
     def pack(self, payloads: list[Payload]) -> Payload:
         """Compress what a span has for each path; of small rests the lines are given."""
-        piles: dict[str, _Pending] = {}
+        piles = Piles(self._compress)
         for payload in payloads:
-            for path, lines in payload.items():
-                pile = piles.get(path)
-                if pile is None:
-                    pile = piles[path] = _Pending()
-                pile.lines += lines
-                pile.size += sum(map(len, lines))
-                if pile.size >= MEMBER_BYTES:
-                    pile.members.append(self._compress(pile.take_lines()))
-        for pile in piles.values():
-            if pile.size >= FEW_BYTES:
-                pile.members.append(self._compress(pile.take_lines()))
-        return {path: (pile.members, pile.lines) for path, pile in piles.items()}
+            piles.add(payload)
+        return piles.pack()
 
     def write(self, payload: Payload) -> None:
         """Keep the lines by path, and compress what is enough for a member."""
-        for path, lines in payload.items():
-            self._keep(path, lines)
-        if self._held >= HELD_BYTES:
-            self._seal_all()
+        self._piles.add(payload)
 
     def write_packed(self, packed: Payload) -> None:
         """Keep the members by path, and the lines that follow them."""
-        for path, (members, lines) in packed.items():
-            if members:
-                pending = self._pending.setdefault(path, _Pending())
-                if pending.lines:
-                    self._seal(pending)
-                pending.members += members
-            if lines:
-                self._keep(path, lines)
-        if self._held >= HELD_BYTES:
-            self._seal_all()
-
-    def _keep(self, path: str, lines: Sequence[bytes]) -> None:
-        pending = self._pending.get(path)
-        if pending is None:
-            pending = self._pending[path] = _Pending()
-        size = sum(map(len, lines))
-        pending.lines += lines
-        pending.size += size
-        self._held += size
-        if pending.size >= MEMBER_BYTES:
-            self._seal(pending)
-
-    def _seal(self, pending: _Pending) -> None:
-        """Turn the slice's lines into a compressed member."""
-        self._held -= pending.size
-        data = pending.take_lines()
-        pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
-
-    def _seal_all(self) -> None:
-        for pending in self._pending.values():
-            if pending.lines:
-                self._seal(pending)
+        self._piles.add_packed(packed)
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
-        return self._ledger.prepare(self._pending)
+        return self._ledger.prepare(self._piles.paths)
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        self._seal_all()
-        lengths = self._ledger.append(
-            {
-                path: [member if isinstance(member, bytes) else member.result() for member in pending.members]
-                for path, pending in self._pending.items()
-            }
-        )
+        members = self._piles.take()
+        lengths = self._ledger.append(members)
         now = self.context.clock.monotonic()
-        self._last_append |= dict.fromkeys(self._pending, now)
-        self._pending = {}
+        self._last_append |= dict.fromkeys(members, now)
         idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
         for path in idle:
             del self._last_append[path]
