@@ -76,7 +76,7 @@ class Life:
         return path
 
     def commit(self, *lines: bytes) -> set[str]:
-        """Write lines and commit; gives the files that are there then."""
+        """Write lines and commit; gives the files that are there then, but for the lock."""
         batch = Batch(list(lines), tag="audit")
         batch.project(Projection(self.sink.reads(), self.sink.writes()))
         self.sink.write(self.sink.encode(batch))
@@ -84,7 +84,9 @@ class Life:
         self.position = merge(self.position, self.sink.flush())
         self.sink.commit(self.position)
         return {
-            str(path.relative_to(self.out)) for path in self.out.rglob("*") if path.is_symlink() or not path.is_dir()
+            str(path.relative_to(self.out))
+            for path in self.out.rglob("*")
+            if (path.is_symlink() or not path.is_dir()) and path.suffix != ".lock"
         }
 
     def deleted(self) -> dict[str, float]:
@@ -224,6 +226,7 @@ def test_nobody_elses_file_is_touched(tmp_path: Path) -> None:
     life.leave("eve/2001/a.010104.gz")
     links = {"link", "eve/2002", "eve/2001/a.010101.gz", "eve/2001/a.010103.gz"}
     assert life.commit(event()) == foreign | links | {"eve/2026/a.112312.gz"}
+    assert len(list(life.out.glob(".tailrace-*.lock"))) == 1
     assert (tmp_path / "elsewhere" / "2001" / "a.010100.gz").read_bytes() == b"theirs"
 
 
