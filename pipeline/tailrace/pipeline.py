@@ -252,6 +252,7 @@ class Pipeline:
 
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
+        self._checkpoint.restore()  # if it was removed; else what a webhook read could not be read again
         outputs: dict[str, Callable[[], Position]]
         outputs = {name: sink.prepare for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.prepare}
         fresh = {name: delta for name, prepare in outputs.items() if (delta := prepare())}
