@@ -24,12 +24,13 @@ BODIES = [[b'{"n":%d,"i":%d}' % (number, item) for item in range(3)] for number 
 class ManualClock(Clock):
     def __init__(self) -> None:
         self.now = 1000.0
+        self.set_by = 0.0  # how far somebody has set the clock on the wall
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.set_by
 
 
 def digest(number: int) -> bytes:
@@ -182,6 +183,23 @@ def test_the_window_of_repetitions_ends(state: Path) -> None:
     assert life.spool.append(record(1, BODIES[1]), digest(1), clock.now).repeated
     clock.now += 2
     assert not life.spool.append(record(1, BODIES[1]), digest(1), clock.now).repeated
+    life.stop()
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, -700.0, 86_400.0])
+def test_the_window_of_repetitions_does_not_move_when_the_clock_is_set(state: Path, seconds: float) -> None:
+    clock = ManualClock()
+    life = Life(state, clock=clock)
+    life.store(1)
+    clock.set_by = seconds
+    clock.now += 599
+    assert life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
+    if seconds < 0:  # a life that begins later cannot know that the clock went ahead
+        life.stop()
+        life = Life(state, clock=clock)
+        assert life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
+    clock.now += 602
+    assert not life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
     life.stop()
 
 
