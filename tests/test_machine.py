@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from state_directory import EVENTS, Stored
 from test_cli import Place, tailrace
-from webhook import wait_until
+from waiting import wait_until
 
 from tailrace.context import Clock, Context
 from tailrace.durable import Disk

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from test_webhook_overload import StuckSink, check_refusal
-from webhook import Running, event_list, wait_until
+from waiting import wait_until
+from webhook import Running, event_list
 
 REFUSED = "bodies are refused with 503 until the spool can be written"
 LOST = "a segment of the spool is gone, or shorter than it was; what followed the offset is lost"
