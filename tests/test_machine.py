@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from state_directory import EVENTS, Stored
-from test_cli import Place, tailrace
+from test_cli import EVENTS as EVENTS_OF_CLI
+from test_cli import Place, running, tailrace
 from waiting import wait_until
 
 from tailrace.context import Clock, Context
 from tailrace.durable import Disk
-from tailrace.lock import LockError, hold
+from tailrace.lock import LockError, Locks, hold
+from tailrace.machine import DESCRIPTORS, network_file_system
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace_plugins.sinks.file import File
 from tailrace_plugins.sources.tail import Tail
@@ -150,6 +152,62 @@ def test_start_on_a_file_system_that_is_mounted_read_only_is_refused_with_what_t
     assert done.returncode == 1
     assert f"state directory {place.state} cannot be used: Read-only file system" in done.stderr
     assert "mount it writable" in done.stderr
+
+
+# File systems and descriptors
+
+TABLE = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /mnt/shared\\040disk rw,relatime shared:5 - nfs4 server:/export rw,vers=4.2
+31 30 254:1 / /mnt/shared\\040disk/local rw - xfs /dev/vdb rw
+32 22 0:41 / /mnt/other rw,relatime - cifs //server/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/mnt/shared disk", "nfs4"),
+        ("/mnt/shared disk/a/b", "nfs4"),
+        ("/mnt/shared disks/a", None),
+        ("/mnt/shared disk/local/state", None),
+        ("/mnt/other/state", "cifs"),
+        ("/var/lib/tailrace", None),
+    ],
+)
+def test_file_system_of_a_path_is_that_of_the_innermost_mount(
+    tmp_path: Path, path: str, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mounts").write_text(TABLE)
+    monkeypatch.setattr("tailrace.machine.MOUNTS", str(tmp_path / "mounts"))
+    assert network_file_system(Path(path)) == kind
+
+
+def test_state_directory_on_a_network_file_system_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Locks() as locks:
+        locks.take([tmp_path / "local"])  # by the real table
+    assert caplog.records == []
+    (tmp_path / "mounts").write_text(f"{TABLE}33 22 0:42 / {tmp_path}/far rw - nfs server:/x rw\n")
+    monkeypatch.setattr("tailrace.machine.MOUNTS", str(tmp_path / "mounts"))
+    with Locks() as locks:
+        locks.take([tmp_path / "local", tmp_path / "far"])
+        locks.take([tmp_path / "far"])
+    [warning] = caplog.records
+    assert (vars(warning)["path"], vars(warning)["type"]) == (f"{tmp_path}/far", "nfs")
+    monkeypatch.setattr("tailrace.machine.MOUNTS", str(tmp_path / "none"))
+    assert network_file_system(tmp_path / "far") is None
+
+
+def test_process_takes_as_many_descriptors_as_it_may(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with running("run", place.config) as service:
+        service.wait_for_events(place, EVENTS_OF_CLI)
+        limits = Path(f"/proc/{service.process.pid}/limits").read_text()
+    [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    soft, hard = line.split()[3:5]
+    assert int(soft) == min(int(hard), DESCRIPTORS) or int(soft) > DESCRIPTORS
 
 
 # A state directory that comes from elsewhere
