@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from waiting import wait_until
 from tailrace.context import Clock, Context
 from tailrace.durable import Disk
 from tailrace.lock import LockError, Locks, hold
-from tailrace.machine import DESCRIPTORS, network_file_system
+from tailrace.machine import DESCRIPTORS, network_file_system, raise_descriptor_limit
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace_plugins.sinks.file import File
 from tailrace_plugins.sources.tail import Tail
@@ -206,8 +207,20 @@ def test_process_takes_as_many_descriptors_as_it_may(tmp_path: Path) -> None:
         service.wait_for_events(place, EVENTS_OF_CLI)
         limits = Path(f"/proc/{service.process.pid}/limits").read_text()
     [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
-    soft, hard = line.split()[3:5]
-    assert int(soft) == min(int(hard), DESCRIPTORS) or int(soft) > DESCRIPTORS
+    soft, hard = (DESCRIPTORS if limit == "unlimited" else int(limit) for limit in line.split()[3:5])
+    assert soft >= min(hard, DESCRIPTORS)
+
+
+def test_limit_of_descriptors_is_raised_and_never_lowered() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        raised = raise_descriptor_limit()
+        most = DESCRIPTORS if before[1] == resource.RLIM_INFINITY else min(before[1], DESCRIPTORS)
+        assert raised == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == most
+        assert raise_descriptor_limit() == raised
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 # A state directory that comes from elsewhere

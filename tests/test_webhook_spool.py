@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -276,6 +277,21 @@ def test_committed_segments_are_deleted_and_numbers_never_come_again(state: Path
     life.store(50, [b"{}"])
     assert life.segments()[0].name > last
     assert life.read() == [b"{}"]  # though the number of the lost segment was higher than any on disk
+    life.stop()
+
+
+def test_segments_that_somebody_removed_are_let_go_of(state: Path) -> None:
+    life = Life(state, limit=400)
+    for number in range(1, 3):
+        life.store(number)
+    assert life.spool.oldest() == 1000.0
+    life.segments()[0].unlink()
+    assert life.spool.oldest() is None
+    life.spool.release(Place(2, 0))
+    assert list(life.spool.segments()) == [2]
+    shutil.rmtree(life.spool.directory)
+    life.spool.release(Place(3, 0))
+    assert life.spool.used() == 0
     life.stop()
 
 

@@ -19,7 +19,7 @@ import os
 from typing import Final
 
 from tailrace.context import Context
-from tailrace.durable import write_all
+from tailrace.durable import naming, write_all
 from tailrace.stage import Damaged, Retry
 from tailrace.template import Template
 
@@ -53,7 +53,8 @@ class Claim:
         while self._descriptor is None:
             descriptor = disk.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _MODE)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with naming(self.path):  # some network file systems have no locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_named(descriptor):
                     self._descriptor = descriptor
             except BlockingIOError:
