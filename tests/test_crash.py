@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.checkpoint import Checkpoint, State
+from tailrace.checkpoint import CURRENT, PREVIOUS, Checkpoint, State
 from tailrace.context import Context
 from tailrace.durable import Disk
 from tailrace.faults import Crash, FaultyDisk
@@ -114,6 +114,11 @@ class World:
         rejected = (self.state / "dead-letter.jsonl").read_text().splitlines()
         assert [json.loads(line)["event"] for line in rejected] == ["broken"]
 
+    def damage_newest(self) -> None:
+        """A bad block takes the newest generation of the checkpoint, if there is one before it."""
+        if (self.state / PREVIOUS).exists() and (self.state / CURRENT).exists():
+            (self.state / CURRENT).write_bytes(bytes(300))
+
     def check_committed(self) -> None:
         """Every file is valid as far as the checkpoint goes, before any recovery."""
         state = self.load()
@@ -151,6 +156,17 @@ def test_death_at_every_operation_where_the_file_system_is_synced_as_a_whole(
 def test_death_at_every_operation_loses_nothing_and_repeats_nothing(tmp_path: Path, power_cut: bool) -> None:
     operations = lives(tmp_path, power_cut, finish)
     assert operations > 50
+
+
+@pytest.mark.parametrize("power_cut", [True, False])
+def test_death_at_every_operation_and_damage_of_the_newest_checkpoint_change_nothing(
+    tmp_path: Path, power_cut: bool
+) -> None:
+    def damage(world: World, operation: int) -> None:
+        world.damage_newest()
+        finish(world, operation)
+
+    lives(tmp_path, power_cut, damage)
 
 
 @pytest.mark.parametrize("second", range(1, 25, 2))

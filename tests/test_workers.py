@@ -14,10 +14,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from running import wait_until
 from test_crash import World
 from test_kill import Machine
 from test_main_job import SAMPLE, found
+from waiting import wait_until
 
 from tailrace.durable import Disk
 from tailrace.faults import FaultyDisk

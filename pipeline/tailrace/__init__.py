@@ -4,6 +4,7 @@ What a stage needs is here; everything else is imported by its full module path.
 """
 
 from tailrace.batch import UNCHANGED, Batch, Position, Record
+from tailrace.claim import Claim
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
@@ -39,6 +40,7 @@ __all__ = [
     "UNCHANGED",
     "BadEvent",
     "Batch",
+    "Claim",
     "Clock",
     "Context",
     "Damaged",

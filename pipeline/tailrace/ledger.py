@@ -2,8 +2,8 @@
 
 The file sink and the dead letter write through it. Its rules make "exactly once" out of a checkpoint:
 
-1. No byte is appended to a file whose present length is not in the durable checkpoint (`prepare` comes first), so
-   recovery knows where to cut, and bytes that somebody else wrote are never cut.
+1. No byte is appended to a file whose present length is not in the durable checkpoint, in both of its generations
+   (`prepare` comes first), so recovery knows where to cut, and bytes that somebody else wrote are never cut.
 2. One append per file and commit, and it is whole: for gzip, whole members.
 3. A file that is shorter than recorded, or gone, is `Damaged`, and so is one that somebody else wrote to.
 4. Files are open only while a commit writes them, so neither a cap nor an idle timer is needed.

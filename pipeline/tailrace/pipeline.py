@@ -2,7 +2,8 @@
 
 The commit, in the order that makes it safe (numbers as in the code below):
 
-    1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved
+    1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved, in
+                both generations of the checkpoint
     2  flush    each sink makes what it was given durable
     3  save     source position and sink positions together, atomically   <- the commit point
     4  commit   sinks publish; the source may give up what the generation *before* covers
@@ -250,10 +251,11 @@ class Pipeline:
 
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
+        self._checkpoint.restore()  # if it was removed; else what a webhook read could not be read again
         outputs: dict[str, Callable[[], Position]]
         outputs = {name: sink.prepare for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.prepare}
         fresh = {name: delta for name, prepare in outputs.items() if (delta := prepare())}
-        if fresh:
+        for _ in range(2 if fresh else 0):  # so that the generation to fall back to knows where to cut, too
             self._save({}, fresh)  # 1
         outputs = {name: sink.flush for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.flush}
         positions = {name: flush() for name, flush in outputs.items()}  # 2

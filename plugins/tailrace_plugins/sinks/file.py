@@ -21,13 +21,13 @@ from msgspec import Meta
 from tailrace import (
     EVENT_TIME_FIELDS,
     Batch,
+    Claim,
     Ledger,
     Measure,
     Memo,
     OptionError,
     Payload,
     Position,
-    Retry,
     Sink,
     Template,
     TimeSlicer,
@@ -55,7 +55,8 @@ class File(Sink, kw_only=True):
     `{field}`, `{tag}`, `{tag[1]}` and `{tag[1:]}` stand for their values, percent-encoded where a file name could
     not hold them; `%Y %m %d %H %M %S` for the event's time, and the finest of them is the length of a slice. Where
     a field is missing the name is `_none`; where there is no time, `_unparsed`. Late events go to their own slice.
-    Each event is written exactly once, and every file is valid after every commit.
+    Each event is written exactly once, and every file is valid after every commit. While the sink runs, a hidden lock
+    in the directory that all paths share, `.tailrace-….lock`, keeps a second one with the same path from starting.
 
     `keep_...` deletes the oldest slices beyond a limit, after a commit, once a minute at most, and directories that get
     empty by it. Every file counts whose path the template can have made: give each sink names of its own. A slice's
@@ -129,6 +130,7 @@ class File(Sink, kw_only=True):
             raise OptionError("path", "the path is a directory; add a file name")
         self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
         self._paths = Memo(self._path, _PATHS_LIMIT)
+        self._claim = Claim(self._template)
         self._pool: ThreadPoolExecutor | None = None
 
     def reads(self) -> Iterable[str]:
@@ -141,27 +143,32 @@ class File(Sink, kw_only=True):
         return [key for key in (self.include_time_key, self.include_tag_key) if key]
 
     def open(self, position: Position | None) -> None:
-        """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
+        """Cut all files back to their recorded lengths.
+
+        Raises Retry if the output directory cannot be written, and Damaged if another pipeline has this template.
+        """
         self._forgotten: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._piles = Piles(self._compress, self._pool)
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
         )
+        directory = self._claim.directory
+        if os.path.isdir(directory):
+            self._claim.take(self.context)  # before anything is cut
         cut = self._ledger.recover(dict(position or {}))
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
         now = self.context.clock.monotonic()
         self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
-        directory = os.path.dirname(os.path.abspath(self._template.literal_prefix + "_"))
         make_directories(self.context.disk, directory, self._ledger.directory_mode)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            raise Retry(f"output directory {directory} is not writable")
+        self._claim.take(self.context)
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and let others write the files."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        self._claim.release(self.context)
 
     def encode(self, batch: Batch) -> Payload:
         """Group the lines by path."""
