@@ -13,6 +13,7 @@ from test_tail_rotation import Lumberjack, compress, shift
 from tailrace_plugins.tailing.file import File, Replaced
 from tailrace_plugins.tailing.files import Files
 from tailrace_plugins.tailing.history import Sighting, match
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.survey import View, survey
 
 
@@ -95,7 +96,7 @@ def test_listing_that_never_comes_to_rest_is_taken_as_it_is(tmp_path: Path) -> N
         log.rotate()
         return True
 
-    view = survey(str(log.path), rotate_meanwhile, expected={(0, 0): None})
+    view = survey(str(log.path), Listings(), rotate_meanwhile, expected={(0, 0): None})
     assert not view.complete
     assert len(wanted) > 5
 
@@ -112,7 +113,7 @@ def test_file_that_is_compressed_between_two_steps_of_a_survey_is_not_taken_for_
 
     (tmp_path / "audit.log.1").touch()
     key = (log.path.stat().st_dev, log.path.stat().st_ino)
-    view = survey(str(log.path), rotate_once, expected={key: None})
+    view = survey(str(log.path), Listings(), rotate_once, expected={key: None})
     assert view.complete
     assert key not in [sighting.key for sighting in view.sightings if sighting.path == str(log.path)]
     assert str(rotated[0]) in [sighting.path for sighting in view.sightings]
@@ -131,7 +132,7 @@ def test_new_file_that_is_renamed_between_two_steps_of_a_survey_is_seen_under_it
             append(tmp_path / "audit.log.1", b"another\n")
         return True
 
-    view = survey(str(path), rename_once, expected={})
+    view = survey(str(path), Listings(), rename_once, expected={})
     assert [sighting.path.rpartition(".")[2] for sighting in view.sightings] == ["2", "1", "log"]
     assert [sighting.probe() for sighting in view.sightings] == [b"a\n", b"another\n", b"b\n"]
 
@@ -155,7 +156,7 @@ def test_live_file_that_vanishes_during_a_survey_is_missing(tmp_path: Path) -> N
         path.unlink(missing_ok=True)
         return True
 
-    view = survey(str(path), unlink, expected={})
+    view = survey(str(path), Listings(), unlink, expected={})
     assert view.live is None
     assert view.complete
 

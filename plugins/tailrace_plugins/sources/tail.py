@@ -14,6 +14,7 @@ from msgspec import Meta, field
 from tailrace import Batch, Context, Damaged, OptionError, Position, Source
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.files import LogState
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.log import Log
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.reading import Reading
@@ -106,6 +107,7 @@ class Tail(Source, kw_only=True):
             rotate_wait=self.rotate_wait,
             clock=self.context.clock,
             descriptors=self._descriptors,
+            listings=Listings(),
             reports=self.reports,
         )
         self._logs = {}
@@ -200,6 +202,7 @@ class Tail(Source, kw_only=True):
         """Give the next lines. `look`: look at every file, however short ago the last look was."""
         clock = self.context.clock
         now = clock.monotonic()
+        self._reading.listings.begin()
         thorough = look and now >= self._thorough_again
         if thorough or now - self._scanned >= self.scan_interval:
             self._scanned = now

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
 from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_bytes
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.names import Rotation, compression_of, is_dated_like, is_lumberjack, rotation
 
 
@@ -60,32 +61,15 @@ def directories(path: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys((os.path.split(path), os.path.split(target))))
 
 
-def change_times(path: str) -> tuple[int, ...]:
-    """Give the time, in nanoseconds, at which a name was last added or removed in each of these directories."""
-    times = []
-    for directory, _ in directories(path):
-        try:
-            times.append(os.stat(directory).st_mtime_ns)
-        except OSError:
-            times.append(0)
-    return tuple(times)
-
-
-def rotated_files(path: str) -> list[Sighting]:
+def rotated_files(path: str, listings: Listings, *, anew: bool = False) -> list[Sighting]:
     """Find the rotated files of the log at `path`, the oldest first; of a file and its compressed copy, the file.
 
-    Raises OSError if a directory cannot be listed; one that does not exist is empty.
+    `anew`: trust no listing that was made before. Raises OSError if a directory cannot be listed.
     """
     found: dict[tuple[str, str], tuple[Rotation, Sighting]] = {}
     for directory, live in directories(path):
-        try:
-            names = os.listdir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for name in sorted(names):  # so that a file comes before its compressed copy, which may still be growing
-            rotated = rotation(name)
-            if rotated is None or rotated.live != live:
-                continue
+        # sorted, so that a file comes before its compressed copy, which may still be growing
+        for name, _, rotated in listings.present(directory, live, anew=anew):
             place = (directory, rotated.plain)
             if place in found:
                 continue

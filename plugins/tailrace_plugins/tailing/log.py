@@ -15,13 +15,15 @@ The rules:
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from tailrace import Batch
 from tailrace_plugins.tailing.file import File, Key, Replaced, Truncated
 from tailrace_plugins.tailing.files import Files, LogState
-from tailrace_plugins.tailing.history import change_times
+from tailrace_plugins.tailing.history import directories
 from tailrace_plugins.tailing.lines import Block
+from tailrace_plugins.tailing.listings import Entry
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.survey import Trouble, survey
 
@@ -30,8 +32,6 @@ DELETED_WAIT = 60.0
 
 MISSING_WAIT = 1.0
 """So many seconds a file that was there may be missing before it is said: between rename and create it is."""
-
-_TICK = 2.0  # seconds; two changes that lie closer together may bear the same time, on any file system
 
 
 class Log:
@@ -46,10 +46,10 @@ class Log:
         self._files = Files(reading, state, first_start=first_start)
         self._stale = True  # what is known of the files on disk is not true any more
         self._live_key: Key | None = None
-        self._times: tuple[int, ...] = ()
+        self._names: list[tuple[Entry, ...]] = []  # of its rotated files, when they were last surveyed
+        self._directories: list[tuple[str, str]] = []  # where they lie
         self._looked = float("-inf")
         self._surveyed = float("-inf")
-        self._surveyed_at = 0.0  # by the clock on the wall
         self._was_seen = bool(self._files)
         self._missing_since: float | None = None
         self._said: Trouble | None = None
@@ -212,16 +212,24 @@ class Log:
         """Tell whether names came or went, or somebody wrote to a file that was finished."""
         if self.trouble is not None or self._files.unreadable:
             return True
-        if change_times(self.path) != self._times or self._surveyed_at - max(self._times) / 1e9 < _TICK:
+        listings = self._reading.listings
+        try:
+            if self._names != [listings.seen(*place) for place in self._directories]:
+                return True
+        except OSError:
             return True
         return self._files.has_late_lines()
 
     def _survey(self, now: float) -> None:
         self._surveyed = now
-        self._surveyed_at = self._reading.clock.time()
-        self._times = change_times(self.path)
-        patterns = self._reading.patterns
-        view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.known)
+        reading = self._reading
+        self._directories = directories(self.path)
+        with suppress(OSError):  # the survey says why
+            # before the survey, so that what comes while it goes on is noticed
+            self._names = [reading.listings.present(*place) for place in self._directories]
+        view = survey(
+            self.path, reading.listings, lambda path: not reading.patterns.is_excluded(path), self._files.known
+        )
         self._live_key = view.live_key
         if self._files.arrange(view):
             self.changed = True

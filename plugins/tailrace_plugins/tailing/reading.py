@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from tailrace import Clock
 from tailrace_plugins.tailing.descriptors import Descriptors
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.reports import Reports
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The options of the source `tail`, its clock, descriptors and reports."""
+    """The options of the source `tail`, its clock, descriptors, listings and reports."""
 
     patterns: Patterns
     tag: str
@@ -25,4 +26,5 @@ class Reading:
     rotate_wait: float
     clock: Clock
     descriptors: Descriptors
+    listings: Listings
     reports: Reports
