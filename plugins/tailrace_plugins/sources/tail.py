@@ -21,6 +21,7 @@ from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.reports import Reports
 from tailrace_plugins.tailing.wakeup import Wakeup
 
+_LOOK_SHARE = 9  # the pause between two looks is at least that many times as long as a look
 _THOROUGH_SHARE = 20  # a look at all that may have changed is taken that many times as rarely as it takes long
 
 
@@ -62,7 +63,12 @@ class Tail(Source, kw_only=True):
         int, Meta(gt=0, description="So many bytes are read of a file at a time; more if a line is longer.")
     ] = 524_288
     poll_interval: Annotated[
-        float, Meta(gt=0, description="Seconds between two looks at the files, while there is nothing to read.")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds between two looks at the files, while there is nothing to read; longer where there "
+            "are so many files that the looks alone would take more than a tenth of the time.",
+        ),
     ] = 0.1
     scan_interval: Annotated[float, Meta(gt=0, description="Seconds between two searches for new files.")] = 1.0
     rotate_wait: Annotated[
@@ -143,14 +149,17 @@ class Tail(Source, kw_only=True):
         deadline = clock.monotonic() + timeout
         look = False
         while True:
+            began = clock.monotonic()
             batch = self._next(look)
             if batch is not None:
                 return batch
             if self._gone or any(log.changed for log in self._turn):
                 return Batch([], position=self._complete({}))
-            remaining = deadline - clock.monotonic()
+            now = clock.monotonic()
+            remaining = deadline - now
             if remaining > 0 and not self._interrupted:
-                look = self._awake.wait(min(self.poll_interval, remaining))
+                pause = max(self.poll_interval, _LOOK_SHARE * (now - began))
+                look = self._awake.wait(min(pause, remaining))
                 self._awake.clear()
             elif look:
                 self._interrupted = False

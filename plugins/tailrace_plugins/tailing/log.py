@@ -46,6 +46,7 @@ class Log:
         self._files = Files(reading, state, first_start=first_start)
         self._stale = True  # what is known of the files on disk is not true any more
         self._live_key: Key | None = None
+        self._live_status: os.stat_result | None = None  # of this look
         self._names: list[tuple[Entry, ...]] = []  # of its rotated files, when they were last surveyed
         self._directories: list[tuple[str, str]] = []  # where they lie
         self._looked = float("-inf")
@@ -95,8 +96,11 @@ class Log:
             self.look(now, thorough=thorough)
         elif not any(file.more for file in self._files.unfinished):
             return None
+        else:
+            self._live_status = None
         batch = self._read_files(now)
         if batch is None and self._stale:
+            self._live_status = None
             self._survey(now)
             batch = self._read_files(now)
         self._tell_unreadable()
@@ -127,7 +131,7 @@ class Log:
         """Read on in one file; None if there is nothing, or if it is not what or where it was: then we are stale."""
         reading = self._reading
         try:
-            if not ended and file.is_idle():
+            if not ended and file.is_idle(self._live_status if file.key == self._live_key else None):
                 return None
             reading.descriptors.use(file)
             while True:
@@ -180,10 +184,13 @@ class Log:
             return False
         if file.compressed and file.error is None:
             return True
+        is_last = not file.compressed and self._files.is_youngest(file)
+        if is_last and self._live_key is not None:
+            return False
         quiet = file.quiet_for(now, self._reading.clock.time())
-        if file.compressed or not self._files.is_youngest(file):
+        if not is_last:
             return quiet >= self._reading.rotate_wait
-        return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
+        return not file.has_name() and quiet >= DELETED_WAIT
 
     def _finish(self, file: File) -> None:
         if file.error is not None:
@@ -196,11 +203,14 @@ class Log:
     def look(self, now: float, *, thorough: bool = False) -> None:
         """Find out whether the live file is still the one we know, and survey the log if it is not."""
         key: Key | None = None
+        self._live_status = None
         try:
             status = os.stat(self.path)
             key = status.st_dev, status.st_ino
         except OSError:
             pass  # the survey says why
+        if key is not None and key == self._live_key:
+            self._live_status = status
         if self._stale or key != self._live_key:
             self._survey(now)
         elif thorough or now - self._surveyed >= self._reading.scan_interval:
