@@ -263,6 +263,38 @@ def test_file_that_was_put_aside_while_we_were_down_goes_on_when_it_is_back(tmp_
     assert follower.later() == [b"b"]
 
 
+def test_file_that_was_put_aside_for_another_one_is_not_new_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\nb\nc\n")
+    follower = Follower(tmp_path, block_bytes=2)
+    follower.step()
+    follower.source.close()
+    aside = path.rename(tmp_path / "aside")
+    append(path, b"another file\n")
+    follower.start()
+    assert follower.later() == [b"another file"]
+    aside.replace(path)
+    assert follower.later() == [b"b", b"c"]
+    follower.restart()
+    assert follower.later() == []
+    said = [(record.getMessage().split(";")[0], details(record, "offset")) for record in caplog.records]
+    assert said == [("file is gone before it was read to its end", 2), ("file that was gone is back", 2)]
+
+
+def test_files_that_never_come_back_are_not_remembered_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    follower = Follower(tmp_path)
+    for number in range(30):
+        append(tmp_path / "new", b"file %d\n" % number)
+        (tmp_path / "new").replace(path)
+        assert follower.later() == [b"file %d" % number]
+    follower.restart()
+    assert follower.later() == []
+    assert len(follower.state()["done"]) < 10
+
+
 def test_half_a_line_of_a_live_file_that_was_put_aside_and_is_back_is_not_given(tmp_path: Path) -> None:
     path, other = tmp_path / "audit.log", tmp_path / "other"
     append(path, b"a\nhalf")

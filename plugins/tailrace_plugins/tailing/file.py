@@ -58,6 +58,8 @@ class File:
     def __init__(self, state: FileState, *, finished: bool = False) -> None:
         self.state = state
         self.finished = finished  # nothing more is expected of it
+        self.away = False  # it was not seen in the last look
+        self.lost = False  # that was reported
         self.more = False  # the last read did not reach the end
         self.error: str | None = None  # what is wrong with a compressed file
         self.seen: Stamp | None = None  # as it was when it was last known to be this file

@@ -15,6 +15,10 @@ from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.survey import View
 
 _KEPT_UNSEEN = 64
+"""So many finished files that cannot be seen are remembered where they may all be back: no live file, or no listing."""
+
+_KEPT_ASIDE = 8
+"""So many are remembered that were taken from the live path, while another file lies there."""
 
 
 class LogState(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,7 +83,7 @@ class Files:
             except OSError:
                 return True
         for file in self._all:
-            if file.finished:
+            if file.finished and not file.away:
                 try:
                     key, stamp = _look(file.state.path)
                 except OSError:
@@ -106,12 +110,16 @@ class Files:
             sighting = matches.by_key.get(file) or matches.by_head.get(file)
             if not self._stays(file, sighting, matches, view):
                 continue
+            file.away = sighting is None
             if sighting is not None:
                 index = indexes[sighting.key]
                 del free[sighting.key]
                 if sighting is view.live and file.state.path == sighting.path:
                     model = file
                 file.found(sighting.path, sighting.key, sighting.stamp, live=sighting is view.live)
+                if file.lost:
+                    file.lost = False
+                    self._reading.reports.back(file.state.path, file.state.offset)
                 if not file.finished and not file.is_open:
                     self._hold(file)
             places.append((index if sighting is not None else min(index, live_index - 1), file))
@@ -129,14 +137,14 @@ class Files:
         self._all = [file for _, file in places]
         self._done = None
         self._first_start = False
-        if view.sightings and (view.live is None or not view.complete):
-            self._forget_unseen({sighting.key for sighting in view.sightings})
+        if view.sightings:
+            self._forget_away(_KEPT_UNSEEN if view.live is None or not view.complete else _KEPT_ASIDE)
         return [(file, file.finished) for file in self._all] != before
 
-    def _forget_unseen(self, seen: set[Key]) -> None:
-        """Keep the number of finished files bounded where a directory never lets us see which of them exist."""
-        unseen = [file for file in self._all if file.finished and file.key not in seen]
-        for file in unseen[:-_KEPT_UNSEEN]:
+    def _forget_away(self, limit: int) -> None:
+        """Keep the number of finished files bounded that cannot be seen."""
+        away = [file for file in self._all if file.finished and file.away]
+        for file in away[:-limit]:
             self._all.remove(file)
 
     def _stays(self, file: File, sighting: Sighting | None, matches: Matches, view: View) -> bool:
@@ -168,8 +176,10 @@ class Files:
                 self._truncated.append(file)
             elif not was_read:
                 reports.lost(state.path, state.offset)
+                file.lost = True
         file.finished = True  # until it is seen again
-        return view.live is None and not was_truncated
+        was_put_aside = bool(state.head_len) and view.live is not None and state.path == view.live.path
+        return (view.live is None or was_put_aside) and not was_truncated
 
     def _new(self, sighting: Sighting, live_one: Sighting | None, model: File | None) -> File | None:
         """Make a file of what was never seen before; None if it is not to be read now.

@@ -32,6 +32,10 @@ class Reports:
             extra={"path": path, "offset": offset},
         )
 
+    def back(self, path: str, offset: int) -> None:
+        """A file that was reported as lost is there again."""
+        self.log.warning("file that was gone is back; it is read on", extra={"path": path, "offset": offset})
+
     def damaged(self, path: str, offset: int, reason: str) -> None:
         """A compressed file ends too early or is not what its name says."""
         self.damaged_files += 1
