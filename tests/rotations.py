@@ -29,8 +29,9 @@ class Line(NamedTuple):
 class Writer:
     """Writes numbered lines into a log, and remembers them; rotates as the programs of this world do."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, times: int = 1) -> None:
         self.path = path
+        self._times = times  # so many lines for each one that a behaviour writes
         self.lines: list[Line] = []
         self._file = -1
         self._sizes: list[int] = []
@@ -55,16 +56,17 @@ class Writer:
 
     def write(self, count: int = 1) -> None:
         """Append lines."""
-        for _ in range(count):
-            self.write_as(b"line %d %s" % (len(self.lines), b"x" * (len(self.lines) * 7 % 40)))
+        first = len(self.lines)
+        self.write_as(*(b"line %d %s" % (n, b"x" * (n * 7 % 40)) for n in range(first, first + count * self._times)))
 
-    def write_as(self, text: bytes, path: Path | None = None, file: int | None = None) -> None:
-        """Append this line, to the live file unless told otherwise."""
+    def write_as(self, *texts: bytes, path: Path | None = None, file: int | None = None) -> None:
+        """Append these lines, to the live file unless told otherwise."""
         number = self._file if file is None else file
         with (path or self.path).open("ab") as opened:
-            opened.write(text + b"\n")
-        self.lines.append(Line(text, number, self._sizes[number]))
-        self._sizes[number] += len(text) + 1
+            opened.write(b"".join(text + b"\n" for text in texts))
+        for text in texts:
+            self.lines.append(Line(text, number, self._sizes[number]))
+            self._sizes[number] += len(text) + 1
 
     def rename(self) -> Path:
         """Give the live file its name of the past, as kube-apiserver does, and leave none behind."""
@@ -257,16 +259,15 @@ def late_writer(log: Writer) -> Iterator[Moment]:
     """A writer that keeps its descriptor, and so goes on in a file that is not the live one any more."""
     for _ in range(3):
         log.write(4)
-        late = len({line.file for line in log.lines}) - 1
+        number = log.lines[-1].file
         yield LOOK
         rotated = log.rotate()
-        number = late if not log.lines else log.lines[-1].file
         log.write(2)
         yield LOOK
-        log.write_as(b"late into %d" % number, rotated, number)
+        log.write_as(b"late into %d" % number, path=rotated, file=number)
         yield LOOK
         log.write()
-        log.write_as(b"later into %d" % number, rotated, number)
+        log.write_as(b"later into %d" % number, path=rotated, file=number)
         yield LOOK
 
 
@@ -294,7 +295,7 @@ def link_and_back(log: Writer) -> Iterator[Moment]:
         target = log.path.with_name(f"other-{number}")
         other = log.create(target)
         log.path.symlink_to(target)
-        log.write_as(b"elsewhere %d" % number, target, other)
+        log.write_as(b"elsewhere %d" % number, path=target, file=other)
         yield LOOK
         aside.replace(log.path)
         log.go_on_in(file)

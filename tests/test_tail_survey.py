@@ -6,12 +6,13 @@ import gzip
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from test_tail import Follower, append, details
 from test_tail_rotation import Lumberjack, compress, shift
 
 from tailrace_plugins.tailing.file import File, Replaced
-from tailrace_plugins.tailing.files import Files
+from tailrace_plugins.tailing.files import Files, LogState
 from tailrace_plugins.tailing.history import Sighting, match
 from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.survey import View, survey
@@ -144,7 +145,28 @@ def test_file_that_vanishes_before_its_head_was_compared_is_not_taken_for_a_know
     append(path, b"b\n")
     again = Sighting(str(path), path.stat())
     path.unlink()
-    assert match([known], [again]) == ({}, {})
+    with pytest.raises(FileNotFoundError):
+        match([known], [again])
+    assert match([known], [again], guess=True) == ({}, {})
+
+
+def test_live_file_that_is_renamed_before_it_was_recognised_is_not_taken_for_a_truncated_one(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a", b"b")
+    follower = Follower(tmp_path, block_bytes=2)
+    follower.step()
+    follower.source.close()
+    files = Files(follower.source._reading, msgspec.convert(follower.state(), LogState), first_start=False)
+    log.write(b"c")
+    sighting = Sighting(str(log.path), log.path.stat())
+    sighting.probe()
+    log.rotate()
+    log.write(b"d")
+    changed = files.arrange(View([sighting], sighting, sighting.key, None, complete=True), guess=False)
+    assert (changed, files.missed) == (False, True)
+    follower.start()
+    assert follower.later() == [b"b", b"c", b"d"]
+    assert follower.source.reports.truncations == 0
 
 
 def test_live_file_that_vanishes_during_a_survey_is_missing(tmp_path: Path) -> None:

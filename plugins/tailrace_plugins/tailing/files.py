@@ -92,14 +92,22 @@ class Files:
                     return True
         return False
 
-    def arrange(self, view: View) -> bool:
-        """Bring the files in line with what was seen; tell whether there is anything new to record."""
+    def arrange(self, view: View, *, guess: bool = True) -> bool:
+        """Bring the files in line with what was seen; tell whether there is anything new to record.
+
+        Nothing is changed if something that was seen is not there any more by now, unless it may `guess`.
+        """
         before = [(file, file.finished) for file in self._all]
-        self.missed = self.in_sight = False
-        self._truncated.clear()
         for file in self._all:
             file.is_intact()  # learns what was appended to the head, by which it is recognised
-        matches = match(self._all, view.sightings)
+        self.missed = False
+        try:
+            matches = match(self._all, view.sightings, guess=guess)
+        except (FileNotFoundError, Replaced):
+            self.missed = True
+            return False
+        self.in_sight = False
+        self._truncated.clear()
         indexes = {sighting.key: index for index, sighting in enumerate(view.sightings)}
         free = dict(indexes)
         places: list[tuple[int, File]] = []
@@ -194,6 +202,7 @@ class Files:
                 return None
             file = File(sighting.new_state())
         except (FileNotFoundError, Replaced):  # the next survey sees it under another name, if it has one
+            self.missed = True
             return None
         except OSError as error:
             self.unreadable[sighting.path] = error.strerror or str(error)

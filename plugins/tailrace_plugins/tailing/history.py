@@ -102,23 +102,27 @@ class Matches(NamedTuple):
     by_head: dict[File, Sighting]  # compressed or copied since; or all of them, if the device has a new number
 
 
-def match(files: Sequence[File], sightings: Sequence[Sighting]) -> Matches:
-    """Recognise `files` among `sightings`; one sighting is at most one file. Both are given oldest first."""
+def match(files: Sequence[File], sightings: Sequence[Sighting], *, guess: bool = False) -> Matches:
+    """Recognise `files` among `sightings`; one sighting is at most one file. Both are given oldest first.
+
+    Raises FileNotFoundError and `Replaced` if one of them is not there any more, which proves nothing: it was renamed
+    just now. With `guess` it is then taken for a file that is not known.
+    """
     free = {sighting.key: sighting for sighting in sightings}
     matches = Matches({}, {})
     for file in files:
         sighting = free.get(file.key)
-        if sighting is not None and _is_same(file, sighting):
+        if sighting is not None and _is_same(file, sighting, guess):
             matches.by_key[file] = free.pop(sighting.key)
     for file in files:
         if file not in matches.by_key and file.state.head_len:
-            sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting)), None)
+            sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting, guess)), None)
             if sighting is not None:
                 matches.by_head[file] = free.pop(sighting.key)
     return matches
 
 
-def _is_same(file: File, sighting: Sighting) -> bool:
+def _is_same(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file of the same device and inode is the same file, and neither truncated nor another one."""
     if file.holds(sighting.key):
         return file.is_intact()
@@ -132,12 +136,14 @@ def _is_same(file: File, sighting: Sighting) -> bool:
             return not sighting.probe() or rotation(os.path.basename(sighting.path)) is None
         return is_dated_like(file.state.path, sighting.path) is not False and _holds(file, sighting)
     except (FileNotFoundError, Replaced):
+        if not guess:
+            raise
         return False
     except OSError:  # it cannot be read now, so there is nothing that would speak against it
         return True
 
 
-def _lives_on(file: File, sighting: Sighting) -> bool:
+def _lives_on(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file that is not to be found goes on in another one: compressed, copied, moved.
 
     One that is neither finished nor open is looked for generously, for the alternative is loss. The others are
@@ -161,7 +167,11 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
         if sighting.compressed and not file.goes_on_in(sighting.pread, shorter=not is_lumberjack(sighting.path)):
             return False  # checked last, for it is decompressed up to there
         return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished
-    except (OSError, Replaced):
+    except (FileNotFoundError, Replaced):
+        if not guess:
+            raise
+        return False
+    except OSError:
         return False
 
 

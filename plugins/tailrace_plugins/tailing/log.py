@@ -34,6 +34,10 @@ MISSING_WAIT = 1.0
 """So many seconds a file that was there may be missing before it is said: between rename and create it is."""
 
 
+_SURVEYS = 5
+"""So many times it is looked again if what was seen is gone before it is known."""
+
+
 class Log:
     """A log that is followed."""
 
@@ -233,16 +237,19 @@ class Log:
     def _survey(self, now: float) -> None:
         self._surveyed = now
         reading = self._reading
-        self._directories = directories(self.path)
-        with suppress(OSError):  # the survey says why
-            # before the survey, so that what comes while it goes on is noticed
-            self._names = [reading.listings.present(*place) for place in self._directories]
-        view = survey(
-            self.path, reading.listings, lambda path: not reading.patterns.is_excluded(path), self._files.known
-        )
-        self._live_key = view.live_key
-        if self._files.arrange(view):
-            self.changed = True
+        for left in reversed(range(_SURVEYS)):
+            self._directories = directories(self.path)
+            with suppress(OSError):  # the survey says why
+                # before the survey, so that what comes while it goes on is noticed
+                self._names = [reading.listings.present(*place) for place in self._directories]
+            view = survey(
+                self.path, reading.listings, lambda path: not reading.patterns.is_excluded(path), self._files.known
+            )
+            self._live_key = view.live_key
+            if self._files.arrange(view, guess=not left):
+                self.changed = True
+            if not self._files.missed:
+                break
         # names came and went faster than we could look
         self._stale = self._files.missed or (not view.complete and view.trouble is None)
         self._judge(view.trouble, now)
