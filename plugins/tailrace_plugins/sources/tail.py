@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, OptionError, Position, Source
+from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.files import LogState
 from tailrace_plugins.tailing.listings import Listings
@@ -170,6 +170,15 @@ class Tail(Source, kw_only=True):
     def lag(self) -> int:
         """Give the number of bytes not yet read; what is compressed is not counted."""
         return sum(log.lag() for log in list(self._logs.values()))
+
+    def measures(self) -> Iterable[Measure]:
+        """Give what went wrong with the files, and how many there are."""
+        yield from self.reports.measures()
+        logs = list(self._logs.values())
+        unfinished = sum(log.unfinished for log in logs)
+        yield Measure("tail_logs", "Logs that are followed.", "gauge", len(logs))
+        yield Measure("tail_unfinished_files", "Files from which more may come.", "gauge", unfinished)
+        yield Measure("tail_open_files", "Files that are held open.", "gauge", len(self._descriptors))
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""

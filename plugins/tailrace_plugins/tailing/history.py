@@ -146,8 +146,8 @@ def _is_same(file: File, sighting: Sighting, guess: bool) -> bool:
 def _lives_on(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file that is not to be found goes on in another one: compressed, copied, moved.
 
-    One that is neither finished nor open is looked for generously, for the alternative is loss. The others are
-    only recognised in order not to be read twice, and there a mistake would be loss.
+    One that is neither finished nor open is looked for generously, for the alternative is loss; so is one that was
+    put aside. The others are only recognised in order not to be read twice, and there a mistake would be loss.
     """
     named = is_dated_like(file.state.path, sighting.path)
     certain = sighting.compressed or sighting.key[1] == file.state.ino or sighting.path == file.state.path
@@ -166,7 +166,8 @@ def _lives_on(file: File, sighting: Sighting, guess: bool) -> bool:
             return certain and (sighting.compressed or long_head) and file.ends_like(sighting.pread, limit)
         if sighting.compressed and not file.goes_on_in(sighting.pread, shorter=not is_lumberjack(sighting.path)):
             return False  # checked last, for it is decompressed up to there
-        return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished
+        was_put_aside = rotation(os.path.basename(file.state.path)) is None
+        return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished or was_put_aside
     except (FileNotFoundError, Replaced):
         if not guess:
             raise

@@ -65,6 +65,11 @@ class Log:
         """Tell whether nothing is left of it."""
         return not self._files.in_sight and self.trouble is not None and self.trouble.kind == "missing"
 
+    @property
+    def unfinished(self) -> int:
+        """Give the number of files from which more may come."""
+        return len(self._files.unfinished)
+
     def position(self) -> dict[str, Any]:
         """Give what the checkpoint keeps."""
         return self._files.position()

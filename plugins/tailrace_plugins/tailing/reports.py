@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+
+from tailrace import Measure
+
+_AGAIN = "What is seen again after a recovery counts again."
 
 
 class Reports:
@@ -59,6 +64,17 @@ class Reports:
             "NUL bytes skipped where a line should begin (let logrotate use create, not copytruncate)",
             extra={"path": path, "offset": offset, "count": count},
         )
+
+    def measures(self) -> Iterator[Measure]:
+        """Give the counters for `/metrics`."""
+        for name, help_, count in (
+            ("truncations", "Files that were truncated; what was not read before may be lost.", self.truncations),
+            ("lost_files", "Files that were gone before they were read to their end.", self.lost_files),
+            ("damaged_files", "Compressed files that could not be read to their end.", self.damaged_files),
+            ("long_lines", "Lines longer than max_line_bytes, which were rejected in pieces.", self.long_lines),
+            ("skipped_nul_bytes", "NUL bytes skipped where a line should begin.", self.nul_bytes),
+        ):
+            yield Measure(f"tail_{name}_total", f"{help_} {_AGAIN}", "counter", count)
 
     def trouble(self, path: str, kind: str, reason: str) -> None:
         """A live file cannot be read; said once."""
