@@ -140,6 +140,9 @@ class Model:
     def copytruncate(self, gap: int) -> None:
         """`gap`: so many lines are written between copying and truncating."""
         self._end_live()
+        if not any(line.text in self.follower.lines for line in self.live.lines):
+            for line in self.live.lines:  # nothing was read, so nothing tells that it was truncated
+                line.late = True
         name = self._next_name()
         name.write_bytes(self.path.read_bytes())
         self.rotated.append((name, self.live))
@@ -268,7 +271,7 @@ class Model:
         for file in self.files:
             self._check_order([line for line in file.lines if not line.cut], place)
             is_known = any(line.text in place for line in file.lines) and file.lines[-1].may_be_lost
-            if self.knows_all and is_known and not file.copied and file.lines[-1] in lost:
+            if self.knows_all and is_known and not (file.copied or file.late) and file.lines[-1] in lost:
                 assert self.losses, "lost without a word"
         self._check_order([line for line in lines if not line.late and (self.in_order or not line.cut)], place)
 

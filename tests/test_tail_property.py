@@ -114,12 +114,13 @@ TestTail = Machine.TestCase
         ("rotate compress read half rotate", 0, 0.0),
         ("rotate read lines:3 rotate commit crash start compress compress", 0, 0.0),
         ("rotate read rotate lines:1 rotate compress commit crash start compress compress", 0, 0.0),
+        ("put_aside:link half read:1 put_back put_aside:file half rotate", 0, 0.0),
         ("rotate lines:2 compress drain commit rotate crash start compress crash start", 60, 1.0),
     ],
 )
 def test_what_went_wrong_once(tmp_path: Path, steps: str, pad: int, rotate_wait: float) -> None:
     model = Model(tmp_path, numbered=False, rotate_wait=rotate_wait, pad=pad)
     for step in steps.split():
-        name, _, number = step.partition(":")
-        getattr(model, name)(*([int(number)] if number else []))
+        name, _, argument = step.partition(":")
+        getattr(model, name)(*([int(argument) if argument.isdigit() else argument] if argument else []))
     model.check()

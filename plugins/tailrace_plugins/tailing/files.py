@@ -98,13 +98,8 @@ class Files:
         Nothing is changed if something that was seen is not there any more by now, unless it may `guess`.
         """
         before = [(file, file.finished) for file in self._all]
-        for file in self._all:
-            file.is_intact()  # learns what was appended to the head, by which it is recognised
-        self.missed = False
-        try:
-            matches = match(self._all, view.sightings, guess=guess)
-        except (FileNotFoundError, Replaced):
-            self.missed = True
+        matches = self._match(view, guess)
+        if matches is None:
             return False
         self.in_sight = False
         self._truncated.clear()
@@ -119,8 +114,10 @@ class Files:
             if not self._stays(file, sighting, matches, view):
                 continue
             file.away = sighting is None
+            place = index if sighting is None else indexes[sighting.key]
             if sighting is not None:
-                index = indexes[sighting.key]
+                if sighting is not view.live:  # else it is back, and says nothing of those that were begun after it
+                    index = place
                 del free[sighting.key]
                 if sighting is view.live and file.state.path == sighting.path:
                     model = file
@@ -130,7 +127,7 @@ class Files:
                     self._reading.reports.back(file.state.path, file.state.offset)
                 if not file.finished and not file.is_open:
                     self._hold(file)
-            places.append((index if sighting is not None else min(index, live_index - 1), file))
+            places.append((place if sighting is not None else min(place, live_index - 1), file))
             self.in_sight |= sighting is not None or file.is_open
         self._copies.clear()
         paths = {sighting.path for sighting in view.sightings}
@@ -148,6 +145,16 @@ class Files:
         if view.sightings:
             self._forget_away(_KEPT_UNSEEN if view.live is None or not view.complete else _KEPT_ASIDE)
         return [(file, file.finished) for file in self._all] != before
+
+    def _match(self, view: View, guess: bool) -> Matches | None:
+        for file in self._all:
+            file.is_intact()  # learns what was appended to the head, by which it is recognised
+        self.missed = False
+        try:
+            return match(self._all, view.sightings, guess=guess)
+        except (FileNotFoundError, Replaced):
+            self.missed = True
+            return None
 
     def _forget_away(self, limit: int) -> None:
         """Keep the number of finished files bounded that cannot be seen."""
