@@ -153,7 +153,7 @@ class Tail(Source, kw_only=True):
             batch = self._next(look)
             if batch is not None:
                 return batch
-            if self._gone or any(log.changed for log in self._turn):
+            if self._gone or self._reading.changed:
                 return Batch([], position=self._complete({}))
             now = clock.monotonic()
             remaining = deadline - now
@@ -212,6 +212,7 @@ class Tail(Source, kw_only=True):
         for log in [log for log in self._turn if log.is_gone and not log.named]:
             self._turn.remove(log)
             del self._logs[log.path]
+            self._reading.changed.discard(log.path)
             self._gone.add(log.path)
         if self._wakeup is not None:
             self._wakeup.watch(filter(os.path.isdir, patterns.directories()))
@@ -240,10 +241,9 @@ class Tail(Source, kw_only=True):
     def _complete(self, position: Position) -> Position:
         """Add to a position what changed in the other logs without giving lines."""
         changed: dict[str, Any] = dict(position)
-        for log in self._turn:
-            if log.changed:
-                changed[log.path] = log.position()
-                log.changed = False
+        for path in self._reading.changed:
+            changed[path] = self._logs[path].position()
+        self._reading.changed.clear()
         if self._gone:
             changed.update(dict.fromkeys(self._gone))
             self._gone.clear()

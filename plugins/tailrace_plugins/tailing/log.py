@@ -44,9 +44,10 @@ class Log:
     def __init__(self, path: str, reading: Reading, state: LogState | None, *, named: bool, first_start: bool) -> None:
         self.path = path
         self.named = named  # by the user, not found by a glob
-        self.changed = state is None  # there is something to record that no batch has carried yet
         self.trouble: Trouble | None = None
         self._reading = reading
+        if state is None:
+            reading.changed.add(path)
         self._files = Files(reading, state, first_start=first_start)
         self._stale = True  # what is known of the files on disk is not true any more
         self._live_key: Key | None = None
@@ -149,7 +150,7 @@ class Log:
                 )
                 if block is not None and block.nuls:
                     reading.reports.nuls(file.state.path, block.offset - block.nuls, block.nuls)
-                    self.changed = True
+                    self._reading.changed.add(self.path)
                 if block is None or block.lines:
                     break
         except (FileNotFoundError, NotADirectoryError, Replaced, Truncated):
@@ -177,7 +178,7 @@ class Log:
             origin=origin,
             offset=block.offset,
         )
-        self.changed = False
+        self._reading.changed.discard(self.path)
         if block.part:
             limit = self._reading.max_line_bytes
             if block.part == 1:
@@ -205,7 +206,7 @@ class Log:
         if file.error is not None:
             self._reading.reports.damaged(file.state.path, file.state.offset, file.error)
         self._files.finish(file)
-        self.changed = True
+        self._reading.changed.add(self.path)
 
     # Looking
 
@@ -252,7 +253,7 @@ class Log:
             )
             self._live_key = view.live_key
             if self._files.arrange(view, guess=not left):
-                self.changed = True
+                self._reading.changed.add(self.path)
             if not self._files.missed:
                 break
         # names came and went faster than we could look

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tailrace import Clock
 from tailrace_plugins.tailing.descriptors import Descriptors
@@ -28,3 +28,4 @@ class Reading:
     descriptors: Descriptors
     listings: Listings
     reports: Reports
+    changed: set[str] = field(default_factory=set)  # paths of logs with something to record that no batch carried yet
