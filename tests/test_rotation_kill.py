@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 
 from rotations import BEHAVIOURS, LOSING, OUT_OF_ORDER, Writer
-from running import wait_until
 from test_rotation_matrix import losses
 
 TIMES = 60
@@ -53,6 +52,13 @@ class Place:
         """Give the number of lines in all logs."""
         return sum(len(log.lines) for log in self.logs.values())
 
+    def wait_for_more(self, before: int, moment: threading.Event) -> None:
+        """Wait until there is more output, but not for ever: it may be as long as before, and other."""
+        for _ in range(200):
+            if self.size() != before:
+                return
+            moment.wait(0.01)
+
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         with self._said.open("ab") as said:
             command = [sys.executable, "-m", "tailrace", "run", *options, str(self._config)]
@@ -87,7 +93,7 @@ def test_kills_in_the_middle_of_everything_lose_nothing_and_repeat_nothing(tmp_p
             if next(steps, None) is None:
                 del going_on[name]
         if rng.random() < 0.5 and place.written() > lines:
-            wait_until(lambda: place.size() != before)  # noqa: B023 - it is called here and now
+            place.wait_for_more(before, moment)
         moment.wait(rng.uniform(0, 0.1))  # the random moment itself, not a wait for something
         if rng.random() < 0.7:
             process.kill()

@@ -34,6 +34,30 @@ def test_same_inode_with_another_head_is_another_file(tmp_path: Path) -> None:
     assert follower.source.reports.truncations == 0
 
 
+def test_file_of_the_same_inode_size_and_time_is_not_taken_for_the_same_one_if_it_was_just_written(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    follower = Follower(tmp_path, "audit.log", "other.log", max_open_files=1)
+    follower.drain()
+    append(tmp_path / "other.log", b"other\n")
+    follower.later()
+    times = path.stat()
+    path.write_bytes(b"b\n")  # as another file that has got its inode, within one tick of the clock
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (tmp_path / "audit.log.1").touch()  # so that it is looked at
+    assert follower.later() == [b"b"]
+
+
+def test_empty_file_is_not_taken_for_one_of_another_date(tmp_path: Path) -> None:
+    older, newer = (tmp_path / f"audit-2026-11-23T07-00-0{number}.000.log" for number in (1, 2))
+    older.touch()
+    known = File(Sighting(str(older), older.stat()).new_state())
+    older.rename(newer)  # the inode of the old file, as the file system would use it again
+    assert match([known], [Sighting(str(newer), newer.stat())]) == ({}, {})
+
+
 def test_unfinished_file_that_is_found_nowhere_is_reported_as_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
+from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length, shows_change
 from tailrace_plugins.tailing.lines import TAIL_BYTES, Block, next_block
 from tailrace_plugins.tailing.names import is_packed
 
@@ -63,6 +63,7 @@ class File:
         self.more = False  # the last read did not reach the end
         self.error: str | None = None  # what is wrong with a compressed file
         self.seen: Stamp | None = None  # as it was when it was last known to be this file
+        self.settled = False  # another file of that size would have another time
         self.idle: Stamp | None = None  # as it was when the end was reached
         self.idle_since = 0.0  # on the monotonic clock
         self._content: Content | None = None
@@ -202,6 +203,7 @@ class File:
             self.finished = False
             self.forget_end()
         self.seen = status
+        self.settled = shows_change(status[1])
 
     def holds(self, key: Key) -> bool:
         """Tell whether it is open and is the file of this device and inode, which nobody else can be then."""

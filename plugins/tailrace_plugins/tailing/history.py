@@ -126,15 +126,17 @@ def _is_same(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file of the same device and inode is the same file, and neither truncated nor another one."""
     if file.holds(sighting.key):
         return file.is_intact()
-    if sighting.stamp == file.seen:
+    if sighting.stamp == file.seen and file.settled:
         return True
     if compression_of(file.state.path) != compression_of(sighting.path):
         return False  # compressing makes another file
+    if is_dated_like(file.state.path, sighting.path) is False:
+        return False
     try:
         if not file.state.head_len:
             # an empty file is known by its inode alone, which may be used again, and a rotated one may be a new copy
             return not sighting.probe() or rotation(os.path.basename(sighting.path)) is None
-        return is_dated_like(file.state.path, sighting.path) is not False and _holds(file, sighting)
+        return _holds(file, sighting)
     except (FileNotFoundError, Replaced):
         if not guess:
             raise

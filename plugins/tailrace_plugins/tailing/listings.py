@@ -11,13 +11,8 @@ import os
 import time
 from typing import NamedTuple
 
+from tailrace_plugins.tailing.content import shows_change
 from tailrace_plugins.tailing.names import Rotation, rotation
-
-_TICK = 0.05
-"""Seconds; the kernel's clock for files is that coarse at most."""
-
-_COARSE_TICK = 2.0
-"""Seconds; as coarse are file systems that keep whole seconds."""
 
 _BELIEVED = 10.0
 """So many seconds after it was made, a listing is made anew."""
@@ -52,7 +47,7 @@ class Listings:
     def begin(self) -> None:
         """A look at all logs begins: what was true in the last one need not be true any more."""
         self._checked.clear()
-        now = _now()
+        now = time.time()
         if abs(now - self._swept) > _FORGOTTEN:
             self._swept = now
             self._listings = {path: each for path, each in self._listings.items() if abs(now - each.made) < _FORGOTTEN}
@@ -72,10 +67,9 @@ class Listings:
             status = os.stat(directory)
             times = status.st_mtime_ns, status.st_ctime_ns
             listing = self._listings.get(directory)
-            now = _now()
+            now = time.time()
             if anew or listing is None or not listing.sure or listing.times != times or _is_old(listing, now):
-                tick = _TICK if times[0] % 1_000_000_000 else _COARSE_TICK
-                sure = now - max(times) / 1e9 > tick
+                sure = all(map(shows_change, times))
                 read = listing.read if listing else {}
                 listing = self._listings[directory] = _list(directory, times, now, sure=sure, read=read)
         except (FileNotFoundError, NotADirectoryError):
@@ -83,10 +77,6 @@ class Listings:
             return ()
         self._checked.add(directory)
         return listing.by_live.get(live, ())
-
-
-def _now() -> float:
-    return time.time()  # the clock of the files, whatever that of the pipeline is
 
 
 def _is_old(listing: _Listing, now: float) -> bool:
