@@ -36,6 +36,12 @@ class Written:
         for line in self.lines:
             line.may_be_lost = True
 
+    def make_late(self) -> None:
+        """Its lines may come after those of younger files."""
+        self.late = True
+        for line in self.lines:
+            line.late = True
+
 
 class Model:
     """Does to a log what happens to logs, keeps account, and compares in the end."""
@@ -141,8 +147,7 @@ class Model:
         """`gap`: so many lines are written between copying and truncating."""
         self._end_live()
         if not any(line.text in self.follower.lines for line in self.live.lines):
-            for line in self.live.lines:  # nothing was read, so nothing tells that it was truncated
-                line.late = True
+            self.live.make_late()  # nothing was read, so nothing tells that it was truncated
         name = self._next_name()
         name.write_bytes(self.path.read_bytes())
         self.rotated.append((name, self.live))
@@ -167,8 +172,8 @@ class Model:
         """Delete the live file and begin another; with `taken`, others take its inode meanwhile."""
         self._end_live()
         self.live.give_up()
-        for line in self.live.lines:  # nobody knows whether the copy was made before
-            line.late |= self.copies_unseen
+        if self.copies_unseen:
+            self.live.make_late()  # nobody knows whether the copy was made before
         self.path.unlink()
         for number in range(taken):
             (self.elsewhere / f"taken-{self.count}-{number}").touch()
@@ -180,9 +185,7 @@ class Model:
         self._end_partial_line()
         self.path.rename(self.elsewhere / "aside")
         self.aside = (kind, self.live)
-        for line in self.live.lines:
-            line.late = True
-        self.live.late = True
+        self.live.make_late()
         if kind == "directory":
             self.path.mkdir()
         elif kind == "link":
@@ -203,6 +206,7 @@ class Model:
             self._end_partial_line()
             self.path.unlink()
             self.live.give_up()
+            self.live.make_late()
         elif kind == "file":
             self.rotate()
             self.files.remove(self.live)
