@@ -7,10 +7,12 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
 
+import pytest
 from rotations import BEHAVIOURS, LOSING, OUT_OF_ORDER, Writer
 from test_rotation_matrix import losses
 
@@ -21,6 +23,7 @@ class Place:
     """A log and a pipeline for each behaviour, all in one process."""
 
     def __init__(self, directory: Path) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
         self.logs: dict[str, Writer] = {}
         self._directory = directory
         self._said = directory / "said"
@@ -60,9 +63,17 @@ class Place:
             moment.wait(0.01)
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the process, after killing the one before."""
+        self.kill()
         with self._said.open("ab") as said:
             command = [sys.executable, "-m", "tailrace", "run", *options, str(self._config)]
-            return subprocess.Popen(command, stderr=said)
+            self.process = subprocess.Popen(command, stderr=said)
+        return self.process
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def said(self, name: str) -> list[str]:
         """Give what was logged about the files of one log."""
@@ -78,14 +89,20 @@ def differences(written: list[bytes], given: list[bytes]) -> list[str]:
     return list(islice(unified_diff(list(map(str, written)), list(map(str, given)), n=1), 20))
 
 
-def test_kills_in_the_middle_of_everything_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.kill()
+
+
+def test_kills_in_the_middle_of_everything_lose_nothing_and_repeat_nothing(place: Place) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     moment = threading.Event()
-    place = Place(tmp_path)
     going_on = {name: behaviour(place.logs[name]) for name, behaviour in BEHAVIOURS.items()}
-    process = place.start()
+    place.start()
     kills = 0
     while going_on:
         before, lines = place.size(), place.written()
@@ -96,12 +113,8 @@ def test_kills_in_the_middle_of_everything_lose_nothing_and_repeat_nothing(tmp_p
             place.wait_for_more(before, moment)
         moment.wait(rng.uniform(0, 0.1))  # the random moment itself, not a wait for something
         if rng.random() < 0.7:
-            process.kill()
-            process.wait()
             kills += 1
-            process = place.start()
-    process.kill()
-    process.wait()
+            place.start()
     assert place.start("--once").wait(timeout=60) == 0
     assert place.start("--once").wait(timeout=60) == 0
     for name, log in place.logs.items():

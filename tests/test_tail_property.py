@@ -115,6 +115,12 @@ TestTail = Machine.TestCase
         ("rotate read lines:3 rotate commit crash start compress compress", 0, 0.0),
         ("rotate read rotate lines:1 rotate compress commit crash start compress compress", 0, 0.0),
         ("put_aside:link half read:1 put_back put_aside:file half rotate", 0, 0.0),
+        (
+            "lines:1 put_aside:file lines:1 rotate lines:1 rotate put_back "
+            "put_aside:nothing read put_back remove_oldest rotate",
+            0,
+            0.0,
+        ),
         ("rotate lines:2 compress drain commit rotate crash start compress crash start", 60, 1.0),
     ],
 )

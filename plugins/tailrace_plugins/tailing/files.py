@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import msgspec
@@ -129,6 +130,7 @@ class Files:
                     self._hold(file)
             places.append((place if sighting is not None else min(place, live_index - 1), file))
             self.in_sight |= sighting is not None or file.is_open
+        _put_before_younger(places)
         self._copies.clear()
         paths = {sighting.path for sighting in view.sightings}
         self.unreadable = {path: reason for path, reason in self.unreadable.items() if path in paths}
@@ -250,6 +252,16 @@ class Files:
             self.missed = True
         except OSError:
             pass  # said when it is read
+
+
+def _put_before_younger(places: list[tuple[int, File]]) -> None:
+    """Let no file that is not seen come after one that was begun later; its elder may have been put aside and back."""
+    lowest = sys.maxsize
+    for number, (place, file) in reversed(list(enumerate(places))):
+        if file.away:
+            places[number] = min(place, lowest), file
+        else:
+            lowest = min(lowest, place)
 
 
 def _look(path: str) -> tuple[Key, Stamp]:
