@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rotations import shift_older
+from rotating_log import shift_older
 from test_tail import Follower, append
 
 

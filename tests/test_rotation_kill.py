@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from rotations import BEHAVIOURS, LOSING, OUT_OF_ORDER, Writer
+from rotating_log import Writer
+from rotations import BEHAVIOURS, LOSING, OUT_OF_ORDER
 from test_rotation_matrix import losses
 
 TIMES = 60
