@@ -16,7 +16,8 @@ from tailrace.metrics import exposition
 from tailrace.pipeline import Pipeline
 from tailrace.registry import Registry
 from tailrace.stage import Filter
-from tailrace.testing import ListSink, ListSource, apply, check_filter
+from tailrace.testing import ListSink, apply, check_filter
+from tailrace_plugins.sources.tail import Tail
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -74,9 +75,9 @@ def test_every_other_piece_of_config_in_the_readme_can_be_put_on_top_of_it(tmp_p
 
 def test_every_metric_that_the_readme_names_is_on_the_page(tmp_path: Path) -> None:
     context = Context(pipeline="audit", state_dir=tmp_path)
-    page = exposition([Pipeline(context, ListSource(lines=[]), [], {"out": ListSink()})]).decode()
+    page = exposition([Pipeline(context, Tail(paths=["/var/log/audit.log"]), [], {"out": ListSink()})]).decode()
     names = set(re.findall(r"tailrace_[a-z_]+", README))
-    assert len(names) == 5
+    assert len(names) == 7
     assert not [name for name in names if f"\n{name}{{" not in page]
 
 

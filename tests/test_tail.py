@@ -287,6 +287,8 @@ def test_waiting_read_returns_lines_as_soon_as_they_are_there(tmp_path: Path) ->
     writer = threading.Timer(0.05, append, (tmp_path / "audit.log", b"late\n"))
     writer.start()
     batch = source.read(30)
+    if batch is not None and not batch.lines:  # the file was created, and nothing written yet
+        batch = source.read(30)
     writer.join()
     source.close()
     assert batch is not None
@@ -346,8 +348,10 @@ def test_without_inotify_polling_alone_does_it(tmp_path: Path, caplog: pytest.Lo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inotify_c, "inotify_add_watch", refuse)
         follower = Follower(tmp_path, watch=True)
+        assert follower.drain() == [b"a"]
+        assert not follower.source._wait(0.0)  # who waits first asks to be woken
     append(tmp_path / "audit.log", b"b\n")
-    assert follower.drain() == [b"a", b"b"]
+    assert follower.drain() == [b"b"]
     assert follower.later() == []
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     follower.source.close()

@@ -217,3 +217,11 @@ def test_lines_that_came_too_late_to_be_compressed_do_not_make_the_compressed_fi
     rotated.unlink()
     assert follower.later() == []
     assert follower.source.reports.lost_files == 0
+
+
+def test_compressed_file_is_no_copy_of_a_live_one_of_which_nothing_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    follower = Follower(tmp_path)
+    (tmp_path / "audit.log.1.gz").write_bytes(gzip.compress(b"older\n"))
+    assert follower.later() == [b"older", b"a"]

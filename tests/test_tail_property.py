@@ -5,128 +5,128 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
-from test_tail import Follower, append
-from test_tail_rotation import Lumberjack, compress, shift
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from log_model import Model
 
-from tailrace_plugins.tailing.names import rotation
-
-STEPS = st.one_of(
-    st.tuples(st.just("lines"), st.integers(1, 6)),
-    st.tuples(st.sampled_from(["partial", "rotate", "compress", "drain", "commit", "crash", "wait"]), st.just(0)),
-    st.tuples(st.just("read"), st.integers(1, 3)),
-)
+NUMBERED = {"copytruncate"}  # lumberjack makes no copies
 
 
-def steps_of(text: str) -> list[tuple[str, int]]:
-    """Read `lines:3 rotate read` as steps."""
-    words = [word.partition(":") for word in text.split()]
-    return [(name, int(number or name in ("lines", "read"))) for name, _, number in words]
+class Machine(RuleBasedStateMachine):
+    """Everything that a model can do, in any order."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory()
+        self.model: Model | None = None
 
-class Model:
-    """A writer, a reader that is killed now and then, and the lines that must come out."""
+    @initialize(
+        numbered=st.booleans(),
+        rotate_wait=st.sampled_from([0.0, 1.0]),
+        pad=st.sampled_from([0, 60, 1500]),
+        max_open=st.sampled_from([1, 256]),
+    )
+    def begin(self, numbered: bool, rotate_wait: float, pad: int, max_open: int) -> None:
+        place = Path(self._directory.name)
+        self.model = Model(place, numbered=numbered, rotate_wait=rotate_wait, pad=pad, max_open=max_open)
 
-    def __init__(self, directory: Path, *, numbered: bool, rotate_wait: float, pad: int) -> None:
-        self.log = Lumberjack(directory / "audit.log")
-        self.numbered = numbered
-        self.pad = pad
-        self.follower = Follower(directory, block_bytes=40, rotate_wait=rotate_wait)
-        self.written: list[bytes] = []
-        self.cut: list[bytes] = []  # those that end without a newline
-        self.partial = b""
-        self.count = 0
-        self.committed: tuple[dict[str, object] | None, int] = (None, 0)
+    def _has_file(self) -> bool:
+        """Tell whether there is a file under the live name."""
+        return self.model is not None and (self.model.aside is None or self.model.aside[0] in ("file", "link"))
 
-    def text(self) -> bytes:
-        self.count += 1
-        return b"line %d %s" % (self.count, b"x" * (self.count * 7 % (self.pad + 1)))
+    def _is_home(self) -> bool:
+        return self.model is not None and self.model.aside is None
 
+    def _has_rotated(self) -> bool:
+        return self.model is not None and bool(self.model.rotated)
+
+    def _do(self, name: str, *arguments: int | str) -> None:
+        getattr(self.model, name)(*arguments)
+
+    @precondition(_has_file)
+    @rule(number=st.integers(1, 6))
     def lines(self, number: int) -> None:
-        for _ in range(number):
-            text = self.text()
-            append(self.log.path, text + b"\n")
-            self.written.append(self.partial + text)
-            self.partial = b""
+        self._do("lines", number)
 
-    def do_partial(self) -> None:
-        text = self.text() + b" and"
-        append(self.log.path, text)
-        self.partial += text
+    @precondition(_has_file)
+    @rule()
+    def half(self) -> None:
+        self._do("half")
 
-    def do_rotate(self) -> None:
-        if self.numbered:
-            shift(self.log.path)
-        else:
-            self.log.rotate()
-        if self.partial:
-            self.written.append(self.partial)
-            self.cut.append(self.partial)
-            self.partial = b""
+    @precondition(lambda self: self._is_home() or (self._has_file() and self.model.aside[0] == "file"))
+    @rule()
+    def rotate(self) -> None:
+        self._do("rotate")
 
-    def do_compress(self) -> None:
-        rotated = []
-        for path in self.log.path.parent.iterdir():
-            name = rotation(path.name)
-            if name is not None and not name.compression:
-                rotated.append((name.order, path))
-        if rotated:
-            compress(min(rotated)[1])
+    @precondition(lambda self: self._is_home() and self.model.numbered)
+    @rule(gap=st.integers(0, 2))
+    def copytruncate(self, gap: int) -> None:
+        self._do("copytruncate", gap)
 
-    def do_drain(self) -> None:
-        self.follower.drain()
+    @precondition(_has_rotated)
+    @rule(name=st.sampled_from(["compress", "begin_to_compress", "late", "remove_oldest"]))
+    def rotated(self, name: str) -> None:
+        self._do(name)
 
-    def do_commit(self) -> None:
-        position = self.follower.position
-        self.committed = (None if position is None else dict(position), len(self.follower.lines))
+    @precondition(_is_home)
+    @rule(taken=st.sampled_from([0, 3]))
+    def remove_live(self, taken: int) -> None:
+        self._do("remove_live", taken)
 
-    def do_crash(self) -> None:
-        self.follower.position, count = self.committed
-        del self.follower.lines[count:]
-        self.follower.restart()
+    @precondition(_is_home)
+    @rule(kind=st.sampled_from(["nothing", "directory", "link", "file"]))
+    def put_aside(self, kind: str) -> None:
+        self._do("put_aside", kind)
 
-    def do_wait(self) -> None:
-        self.follower.clock.moved += 0.7
+    @precondition(lambda self: self.model is not None and self.model.aside is not None)
+    @rule()
+    def put_back(self) -> None:
+        self._do("put_back")
 
-    def run(self, steps: list[tuple[str, int]]) -> list[bytes]:
-        for name, number in steps:
-            if name == "lines":
-                self.lines(number)
-            elif name == "read":
-                for _ in range(number):
-                    self.follower.step()
-            else:
-                getattr(self, f"do_{name}")()
-        self.follower.later(10)
-        self.follower.later(10)
-        self.follower.source.close()
-        return self.follower.lines
+    @rule(number=st.integers(1, 3))
+    def read(self, number: int) -> None:
+        self._do("read", number)
+
+    @rule(name=st.sampled_from(["drain", "commit", "crash", "stop", "start", "wait"]))
+    def reader(self, name: str) -> None:
+        self._do(name)
+
+    def teardown(self) -> None:
+        try:
+            if self.model is not None:
+                self.model.check()
+        finally:
+            self._directory.cleanup()
+
+
+Machine.TestCase.settings = settings(stateful_step_count=40)
+TestTail = Machine.TestCase
 
 
 # each was lost, given twice or out of order once: heads that were not known yet, inodes that are used again
-@example(steps=steps_of("lines:8 rotate compress"), numbered=False, pad=60)
-@example(steps=steps_of("lines:7 partial rotate lines"), numbered=False, pad=60)
-@example(steps=steps_of("rotate compress read partial rotate"), numbered=False, pad=0)
-@example(steps=steps_of("rotate read lines:3 rotate commit crash compress compress"), numbered=False, pad=0)
-@example(
-    steps=steps_of("rotate read rotate lines rotate compress commit crash compress compress"), numbered=False, pad=0
+@pytest.mark.parametrize(
+    ("steps", "pad", "rotate_wait"),
+    [
+        ("lines:8 rotate compress", 60, 0.0),
+        ("lines:7 half rotate lines:1", 60, 0.0),
+        ("rotate compress read half rotate", 0, 0.0),
+        ("rotate read lines:3 rotate commit crash start compress compress", 0, 0.0),
+        ("rotate read rotate lines:1 rotate compress commit crash start compress compress", 0, 0.0),
+        ("put_aside:link half read:1 put_back put_aside:file half rotate", 0, 0.0),
+        (
+            "lines:1 put_aside:file lines:1 rotate lines:1 rotate put_back "
+            "put_aside:nothing read put_back remove_oldest rotate",
+            0,
+            0.0,
+        ),
+        ("rotate lines:2 compress drain commit rotate crash start compress crash start", 60, 1.0),
+    ],
 )
-@settings(max_examples=150)
-@given(steps=st.lists(STEPS, max_size=30), numbered=st.booleans(), pad=st.sampled_from([0, 60, 1500]))
-def test_lines_are_given_once_and_in_order(steps: list[tuple[str, int]], numbered: bool, pad: int) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        model = Model(Path(directory), numbered=numbered, rotate_wait=0.0, pad=pad)
-        assert model.run(steps) == model.written
-
-
-@example(steps=steps_of("rotate lines:2 compress drain commit rotate crash compress crash"), numbered=False)
-@settings(max_examples=100)
-@given(steps=st.lists(STEPS, max_size=30), numbered=st.booleans())
-def test_only_lines_without_a_newline_may_come_late(steps: list[tuple[str, int]], numbered: bool) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        model = Model(Path(directory), numbered=numbered, rotate_wait=1.0, pad=60)
-        given_lines = model.run(steps)
-        assert sorted(given_lines) == sorted(model.written)
-        whole = [line for line in model.written if line not in model.cut]
-        assert [line for line in given_lines if line not in model.cut] == whole
+def test_what_went_wrong_once(tmp_path: Path, steps: str, pad: int, rotate_wait: float) -> None:
+    model = Model(tmp_path, numbered=False, rotate_wait=rotate_wait, pad=pad)
+    for step in steps.split():
+        name, _, argument = step.partition(":")
+        getattr(model, name)(*([int(argument) if argument.isdigit() else argument] if argument else []))
+    model.check()

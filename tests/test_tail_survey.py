@@ -6,13 +6,15 @@ import gzip
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from test_tail import Follower, append, details
 from test_tail_rotation import Lumberjack, compress, shift
 
 from tailrace_plugins.tailing.file import File, Replaced
-from tailrace_plugins.tailing.files import Files
+from tailrace_plugins.tailing.files import Files, LogState
 from tailrace_plugins.tailing.history import Sighting, match
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.survey import View, survey
 
 
@@ -30,6 +32,30 @@ def test_same_inode_with_another_head_is_another_file(tmp_path: Path) -> None:
     follower.start()
     assert follower.drain() == [b"unread", b"second, and longer than the first"]
     assert follower.source.reports.truncations == 0
+
+
+def test_file_of_the_same_inode_size_and_time_is_not_taken_for_the_same_one_if_it_was_just_written(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\n")
+    follower = Follower(tmp_path, "audit.log", "other.log", max_open_files=1)
+    follower.drain()
+    append(tmp_path / "other.log", b"other\n")
+    follower.later()
+    times = path.stat()
+    path.write_bytes(b"b\n")  # as another file that has got its inode, within one tick of the clock
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (tmp_path / "audit.log.1").touch()  # so that it is looked at
+    assert follower.later() == [b"b"]
+
+
+def test_empty_file_is_not_taken_for_one_of_another_date(tmp_path: Path) -> None:
+    older, newer = (tmp_path / f"audit-2026-11-23T07-00-0{number}.000.log" for number in (1, 2))
+    older.touch()
+    known = File(Sighting(str(older), older.stat()).new_state())
+    older.rename(newer)  # the inode of the old file, as the file system would use it again
+    assert match([known], [Sighting(str(newer), newer.stat())]) == ({}, {})
 
 
 def test_unfinished_file_that_is_found_nowhere_is_reported_as_lost(
@@ -95,7 +121,7 @@ def test_listing_that_never_comes_to_rest_is_taken_as_it_is(tmp_path: Path) -> N
         log.rotate()
         return True
 
-    view = survey(str(log.path), rotate_meanwhile, expected={(0, 0): None})
+    view = survey(str(log.path), Listings(), rotate_meanwhile, expected={(0, 0): None})
     assert not view.complete
     assert len(wanted) > 5
 
@@ -112,7 +138,7 @@ def test_file_that_is_compressed_between_two_steps_of_a_survey_is_not_taken_for_
 
     (tmp_path / "audit.log.1").touch()
     key = (log.path.stat().st_dev, log.path.stat().st_ino)
-    view = survey(str(log.path), rotate_once, expected={key: None})
+    view = survey(str(log.path), Listings(), rotate_once, expected={key: None})
     assert view.complete
     assert key not in [sighting.key for sighting in view.sightings if sighting.path == str(log.path)]
     assert str(rotated[0]) in [sighting.path for sighting in view.sightings]
@@ -131,7 +157,7 @@ def test_new_file_that_is_renamed_between_two_steps_of_a_survey_is_seen_under_it
             append(tmp_path / "audit.log.1", b"another\n")
         return True
 
-    view = survey(str(path), rename_once, expected={})
+    view = survey(str(path), Listings(), rename_once, expected={})
     assert [sighting.path.rpartition(".")[2] for sighting in view.sightings] == ["2", "1", "log"]
     assert [sighting.probe() for sighting in view.sightings] == [b"a\n", b"another\n", b"b\n"]
 
@@ -143,7 +169,28 @@ def test_file_that_vanishes_before_its_head_was_compared_is_not_taken_for_a_know
     append(path, b"b\n")
     again = Sighting(str(path), path.stat())
     path.unlink()
-    assert match([known], [again]) == ({}, {})
+    with pytest.raises(FileNotFoundError):
+        match([known], [again])
+    assert match([known], [again], guess=True) == ({}, {})
+
+
+def test_live_file_that_is_renamed_before_it_was_recognised_is_not_taken_for_a_truncated_one(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a", b"b")
+    follower = Follower(tmp_path, block_bytes=2)
+    follower.step()
+    follower.source.close()
+    files = Files(follower.source._reading, msgspec.convert(follower.state(), LogState), first_start=False)
+    log.write(b"c")
+    sighting = Sighting(str(log.path), log.path.stat())
+    sighting.probe()
+    log.rotate()
+    log.write(b"d")
+    changed = files.arrange(View([sighting], sighting, sighting.key, None, complete=True), guess=False)
+    assert (changed, files.missed) == (False, True)
+    follower.start()
+    assert follower.later() == [b"b", b"c", b"d"]
+    assert follower.source.reports.truncations == 0
 
 
 def test_live_file_that_vanishes_during_a_survey_is_missing(tmp_path: Path) -> None:
@@ -155,7 +202,7 @@ def test_live_file_that_vanishes_during_a_survey_is_missing(tmp_path: Path) -> N
         path.unlink(missing_ok=True)
         return True
 
-    view = survey(str(path), unlink, expected={})
+    view = survey(str(path), Listings(), unlink, expected={})
     assert view.live is None
     assert view.complete
 
@@ -260,6 +307,38 @@ def test_file_that_was_put_aside_while_we_were_down_goes_on_when_it_is_back(tmp_
     log.path.rmdir()
     aside.rename(log.path)
     assert follower.later() == [b"b"]
+
+
+def test_file_that_was_put_aside_for_another_one_is_not_new_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.log"
+    append(path, b"a\nb\nc\n")
+    follower = Follower(tmp_path, block_bytes=2)
+    follower.step()
+    follower.source.close()
+    aside = path.rename(tmp_path / "aside")
+    append(path, b"another file\n")
+    follower.start()
+    assert follower.later() == [b"another file"]
+    aside.replace(path)
+    assert follower.later() == [b"b", b"c"]
+    follower.restart()
+    assert follower.later() == []
+    said = [(record.getMessage().split(";")[0], details(record, "offset")) for record in caplog.records]
+    assert said == [("file is gone before it was read to its end", 2), ("file that was gone is back", 2)]
+
+
+def test_files_that_never_come_back_are_not_remembered_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    follower = Follower(tmp_path)
+    for number in range(30):
+        append(tmp_path / "new", b"file %d\n" % number)
+        (tmp_path / "new").replace(path)
+        assert follower.later() == [b"file %d" % number]
+    follower.restart()
+    assert follower.later() == []
+    assert len(follower.state()["done"]) < 10
 
 
 def test_half_a_line_of_a_live_file_that_was_put_aside_and_is_back_is_not_given(tmp_path: Path) -> None:

@@ -228,6 +228,24 @@ def test_directory_that_cannot_be_listed_costs_only_its_history(place: Path, cap
         assert sorted(follower.later()) == [b"0", b"1", b"2"]
 
 
+def test_directory_that_cannot_be_listed_any_more_is_said(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = Lumberjack(place / "audit.log")
+    log.write(b"a")
+    with without_root():
+        follower = Follower(place)
+        assert follower.drain() == [b"a"]
+    place.chmod(0o711)
+    with without_root():
+        assert follower.later() == []
+    assert said(caplog) == [("WARNING", "file is unreadable")]
+    log.write(b"b")
+    log.rotate()
+    log.write(b"c")
+    place.chmod(0o755)
+    with without_root():
+        assert follower.later() == [b"b", b"c"]
+
+
 def test_finished_files_are_not_remembered_for_ever_where_they_cannot_be_seen(place: Path) -> None:
     log = Lumberjack(place / "audit.log")
     place.chmod(0o711)

@@ -176,6 +176,21 @@ def test_copy_that_ends_before_what_was_read_is_not_read_again(tmp_path: Path) -
     assert follower.drain() == [b"new"]
 
 
+def test_renamed_file_that_is_the_beginning_of_the_live_one_is_no_copy(tmp_path: Path) -> None:
+    log = Lumberjack(tmp_path / "audit.log")
+    log.write(b"a")
+    follower = Follower(tmp_path)
+    follower.drain()
+    follower.source.close()
+    header = b"the same header " * 100
+    for _ in range(2):
+        log.rotate()
+        log.write(header)
+    log.write(b"c")
+    follower.start()
+    assert follower.later() == [header, header, b"c"]
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_truncated_file_that_begins_as_before_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, restart: bool

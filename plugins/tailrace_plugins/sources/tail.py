@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, OptionError, Position, Source, Span
+from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source, Span
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.log import Log
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.reports import Reports
-from tailrace_plugins.tailing.wakeup import Wakeup
 
+if TYPE_CHECKING:
+    from tailrace_plugins.tailing.wakeup import Wakeup
+
+_LOOK_SHARE = 9  # the pause between two looks is at least that many times as long as a look
 _THOROUGH_SHARE = 20  # a look at all that may have changed is taken that many times as rarely as it takes long
 
 
@@ -64,7 +68,12 @@ class Tail(Source, kw_only=True):
         int, Meta(gt=0, description="So many bytes are read of a file at a time; more if a line is longer.")
     ] = 524_288
     poll_interval: Annotated[
-        float, Meta(gt=0, description="Seconds between two looks at the files, while there is nothing to read.")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds between two looks at the files, while there is nothing to read; longer where there "
+            "are so many files that the looks alone would take more than a tenth of the time.",
+        ),
     ] = 0.1
     scan_interval: Annotated[float, Meta(gt=0, description="Seconds between two searches for new files.")] = 1.0
     rotate_wait: Annotated[
@@ -111,6 +120,7 @@ class Tail(Source, kw_only=True):
             clock=self.context.clock,
             refused=self._refused,
             descriptors=self._descriptors,
+            listings=Listings(),
             reports=self.reports,
         )
         self._logs = {}
@@ -118,8 +128,6 @@ class Tail(Source, kw_only=True):
         self._gone: set[str] = set()  # keys that the checkpoint may forget
         self._scanned = self.context.clock.monotonic()
         self._thorough_again = self._scanned
-        if self.watch:
-            self._wakeup = Wakeup(self._awake.set, self.context.log)
         patterns = self._reading.patterns
         for key, value in (position or {}).items():
             if value is not None and patterns.matches(key):
@@ -152,15 +160,17 @@ class Tail(Source, kw_only=True):
         deadline = clock.monotonic() + timeout
         look = False
         while True:
+            began = clock.monotonic()
             batch = self._next(look, span_bytes)
             if batch is not None:
                 return batch
-            if self._gone or any(log.changed for log in self._turn):
+            if self._gone or self._reading.changed:
                 return Batch([], position=self._complete({}))
-            remaining = deadline - clock.monotonic()
+            now = clock.monotonic()
+            remaining = deadline - now
             if remaining > 0 and not self._interrupted:
-                look = self._awake.wait(min(self.poll_interval, remaining))
-                self._awake.clear()
+                pause = max(self.poll_interval, _LOOK_SHARE * (now - began))
+                look = self._wait(min(pause, remaining))
             elif look:
                 self._interrupted = False
                 return None
@@ -179,6 +189,15 @@ class Tail(Source, kw_only=True):
     def lag(self) -> int:
         """Give the number of bytes not yet read; what is compressed is not counted."""
         return sum(log.lag() for log in list(self._logs.values()))
+
+    def measures(self) -> Iterable[Measure]:
+        """Give what went wrong with the files, and how many there are."""
+        yield from self.reports.measures()
+        logs = list(self._logs.values())
+        unfinished = sum(log.unfinished for log in logs)
+        yield Measure("tail_logs", "Logs that are followed.", "gauge", len(logs))
+        yield Measure("tail_unfinished_files", "Files from which more may come.", "gauge", unfinished)
+        yield Measure("tail_open_files", "Files that are held open.", "gauge", len(self._descriptors))
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""
@@ -212,14 +231,30 @@ class Tail(Source, kw_only=True):
         for log in [log for log in self._turn if log.is_gone and not log.named]:
             self._turn.remove(log)
             del self._logs[log.path]
+            self._reading.changed.discard(log.path)
             self._gone.add(log.path)
+        self._watch_directories()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for so long, or until somebody wakes us; tell whether that happened."""
+        if self.watch and self._wakeup is None:
+            from tailrace_plugins.tailing.wakeup import Wakeup  # costs as much as all of ours; `--once` never waits
+
+            self._wakeup = Wakeup(self._awake.set, self.context.log)
+            self._watch_directories()
+        awake = self._awake.wait(seconds)
+        self._awake.clear()
+        return awake
+
+    def _watch_directories(self) -> None:
         if self._wakeup is not None:
-            self._wakeup.watch(filter(os.path.isdir, patterns.directories()))
+            self._wakeup.watch(filter(os.path.isdir, self._reading.patterns.directories()))
 
     def _next(self, look: bool, span_bytes: int) -> Batch | Span | None:
         """Give the next lines. `look`: look at every file, however short ago the last look was."""
         clock = self.context.clock
         now = clock.monotonic()
+        self._reading.listings.begin()
         thorough = look and now >= self._thorough_again
         if thorough or now - self._scanned >= self.scan_interval:
             self._scanned = now
@@ -239,10 +274,9 @@ class Tail(Source, kw_only=True):
     def _complete(self, position: Position) -> Position:
         """Add to a position what changed in the other logs without giving lines."""
         changed: dict[str, Any] = dict(position)
-        for log in self._turn:
-            if log.changed:
-                changed[log.path] = log.position()
-                log.changed = False
+        for path in self._reading.changed:
+            changed[path] = self._logs[path].position()
+        self._reading.changed.clear()
         if self._gone:
             changed.update(dict.fromkeys(self._gone))
             self._gone.clear()

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from tailrace_plugins.tailing.names import compression_of
 
 _CHUNK = 262_144
+
+_TICK = 0.05
+"""Seconds; the kernel's clock for files is that coarse at most."""
+
+_COARSE_TICK = 2.0
+"""Seconds; as coarse are file systems that keep whole seconds."""
 
 
 class Content(Protocol):
@@ -62,6 +69,12 @@ def packed_length(path: str) -> int | None:
 def is_regular(status: os.stat_result) -> bool:
     """Tell whether it is a file with bytes, not a directory, pipe or device."""
     return stat.S_ISREG(status.st_mode)
+
+
+def shows_change(changed: int) -> bool:
+    """Tell whether a change from now on would bear another time than `changed`, in nanoseconds."""
+    tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
+    return time.time() - changed / 1e9 > tick  # the clock of the files, whatever that of the pipeline is
 
 
 class Plain:

@@ -17,6 +17,8 @@ def is_copy(sighting: Sighting, live: Sighting, model: File | None) -> bool:
     `model` is what is known of the live file; where that is new too, a few equal bytes do not prove anything. Raises
     OSError, and `Replaced` if one of them is not what it was a moment ago.
     """
+    if is_lumberjack(sighting.path):
+        return False  # it may well begin like its successor, and have nothing else
     probe = sighting.probe()
     if sighting.compressed:
         if model is None or not model.state.offset:

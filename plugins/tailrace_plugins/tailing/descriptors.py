@@ -17,6 +17,9 @@ class Descriptors:
         self._limit = limit
         self._files: OrderedDict[File, None] = OrderedDict()  # the one used last is last
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def use(self, file: File) -> None:
         """Open the file if it is not, and remember that it is used now. Raises OSError and `Replaced`."""
         file.open()

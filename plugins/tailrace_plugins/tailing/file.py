@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tailrace_plugins.tailing.content import Content, Plain, is_regular, open_content, packed_length
+from tailrace_plugins.tailing.content import Content, Plain, is_regular, open_content, packed_length, shows_change
 from tailrace_plugins.tailing.lines import TAIL_BYTES, Block, next_block
-from tailrace_plugins.tailing.names import compression_of
+from tailrace_plugins.tailing.names import is_packed
 
 HEAD_BYTES = 1024
 
@@ -70,9 +70,12 @@ class File:
     def __init__(self, state: FileState, *, finished: bool = False) -> None:
         self.state = state
         self.finished = finished  # nothing more is expected of it
+        self.away = False  # it was not seen in the last look
+        self.lost = False  # that was reported
         self.more = False  # the last read did not reach the end
         self.error: str | None = None  # what is wrong with a compressed file
         self.seen: Stamp | None = None  # as it was when it was last known to be this file
+        self.settled = False  # another file of that size would have another time
         self.idle: Stamp | None = None  # as it was when the end was reached
         self.idle_since = 0.0  # on the monotonic clock
         self._content: Content | None = None
@@ -95,7 +98,7 @@ class File:
     def compressed(self) -> bool:
         """Tell whether its bytes are read through a decoder."""
         content = self._content  # taken once: `lag` asks from another thread
-        return content.compressed if content else bool(compression_of(self.state.path))
+        return content.compressed if content else is_packed(self.state.path)
 
     @property
     def origin(self) -> Mapping[str, str]:
@@ -178,9 +181,9 @@ class File:
         content = self._content
         return content.stat() if content else os.stat(self.state.path)
 
-    def is_idle(self) -> bool:
-        """Tell whether the end was reached and nothing was written since."""
-        return not self.more and self.idle is not None and self._stamp(self.stat()) == self.idle
+    def is_idle(self, status: os.stat_result | None = None) -> bool:
+        """Tell whether the end was reached and nothing was written since; `status` is its state, if known."""
+        return not self.more and self.idle is not None and self._stamp(status or self.stat()) == self.idle
 
     def quiet_for(self, now: float, wall: float) -> float:
         """Give the seconds since its end was reached, or since it was last written to or renamed, if that is longer."""
@@ -203,7 +206,7 @@ class File:
 
     def found(self, path: str, key: Key, status: Stamp, *, live: bool) -> None:
         """Take note of where it is now; it is not finished if it has grown, or is the live file again."""
-        was_packed = compression_of(path) and not compression_of(self.state.path)
+        was_packed = is_packed(path) and not is_packed(self.state.path)
         self.state.path = path
         self.state.dev, self.state.ino = key
         # lines may have come late, but before it was compressed
@@ -212,6 +215,7 @@ class File:
             self.finished = False
             self.forget_end()
         self.seen = status
+        self.settled = shows_change(status[1])
 
     def holds(self, key: Key) -> bool:
         """Tell whether it is open and is the file of this device and inode, which nobody else can be then."""

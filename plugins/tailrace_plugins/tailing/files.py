@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import msgspec
@@ -15,6 +16,10 @@ from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.survey import View
 
 _KEPT_UNSEEN = 64
+"""So many finished files that cannot be seen are remembered where they may all be back: no live file, or no listing."""
+
+_KEPT_ASIDE = 8
+"""So many are remembered that were taken from the live path, while another file lies there."""
 
 
 class LogState(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,7 +84,7 @@ class Files:
             except OSError:
                 return True
         for file in self._all:
-            if file.finished:
+            if file.finished and not file.away:
                 try:
                     key, stamp = _look(file.state.path)
                 except OSError:
@@ -88,14 +93,17 @@ class Files:
                     return True
         return False
 
-    def arrange(self, view: View) -> bool:
-        """Bring the files in line with what was seen; tell whether there is anything new to record."""
+    def arrange(self, view: View, *, guess: bool = True) -> bool:
+        """Bring the files in line with what was seen; tell whether there is anything new to record.
+
+        Nothing is changed if something that was seen is not there any more by now, unless it may `guess`.
+        """
         before = [(file, file.finished) for file in self._all]
-        self.missed = self.in_sight = False
+        matches = self._match(view, guess)
+        if matches is None:
+            return False
+        self.in_sight = False
         self._truncated.clear()
-        for file in self._all:
-            file.is_intact()  # learns what was appended to the head, by which it is recognised
-        matches = match(self._all, view.sightings)
         indexes = {sighting.key: index for index, sighting in enumerate(view.sightings)}
         free = dict(indexes)
         places: list[tuple[int, File]] = []
@@ -106,16 +114,23 @@ class Files:
             sighting = matches.by_key.get(file) or matches.by_head.get(file)
             if not self._stays(file, sighting, matches, view):
                 continue
+            file.away = sighting is None
+            place = index if sighting is None else indexes[sighting.key]
             if sighting is not None:
-                index = indexes[sighting.key]
+                if sighting is not view.live:  # else it is back, and says nothing of those that were begun after it
+                    index = place
                 del free[sighting.key]
                 if sighting is view.live and file.state.path == sighting.path:
                     model = file
                 file.found(sighting.path, sighting.key, sighting.stamp, live=sighting is view.live)
+                if file.lost:
+                    file.lost = False
+                    self._reading.reports.back(file.state.path, file.state.offset)
                 if not file.finished and not file.is_open:
                     self._hold(file)
-            places.append((index if sighting is not None else min(index, live_index - 1), file))
+            places.append((place if sighting is not None else min(place, live_index - 1), file))
             self.in_sight |= sighting is not None or file.is_open
+        _put_before_younger(places)
         self._copies.clear()
         paths = {sighting.path for sighting in view.sightings}
         self.unreadable = {path: reason for path, reason in self.unreadable.items() if path in paths}
@@ -129,14 +144,24 @@ class Files:
         self._all = [file for _, file in places]
         self._done = None
         self._first_start = False
-        if view.sightings and (view.live is None or not view.complete):
-            self._forget_unseen({sighting.key for sighting in view.sightings})
+        if view.sightings:
+            self._forget_away(_KEPT_UNSEEN if view.live is None or not view.complete else _KEPT_ASIDE)
         return [(file, file.finished) for file in self._all] != before
 
-    def _forget_unseen(self, seen: set[Key]) -> None:
-        """Keep the number of finished files bounded where a directory never lets us see which of them exist."""
-        unseen = [file for file in self._all if file.finished and file.key not in seen]
-        for file in unseen[:-_KEPT_UNSEEN]:
+    def _match(self, view: View, guess: bool) -> Matches | None:
+        for file in self._all:
+            file.is_intact()  # learns what was appended to the head, by which it is recognised
+        self.missed = False
+        try:
+            return match(self._all, view.sightings, guess=guess)
+        except (FileNotFoundError, Replaced):
+            self.missed = True
+            return None
+
+    def _forget_away(self, limit: int) -> None:
+        """Keep the number of finished files bounded that cannot be seen."""
+        away = [file for file in self._all if file.finished and file.away]
+        for file in away[:-limit]:
             self._all.remove(file)
 
     def _stays(self, file: File, sighting: Sighting | None, matches: Matches, view: View) -> bool:
@@ -168,8 +193,10 @@ class Files:
                 self._truncated.append(file)
             elif not was_read:
                 reports.lost(state.path, state.offset)
+                file.lost = True
         file.finished = True  # until it is seen again
-        return view.live is None and not was_truncated
+        was_put_aside = bool(state.head_len) and view.live is not None and state.path == view.live.path
+        return (view.live is None or was_put_aside) and not was_truncated
 
     def _new(self, sighting: Sighting, live_one: Sighting | None, model: File | None) -> File | None:
         """Make a file of what was never seen before; None if it is not to be read now.
@@ -184,6 +211,7 @@ class Files:
                 return None
             file = File(sighting.new_state())
         except (FileNotFoundError, Replaced):  # the next survey sees it under another name, if it has one
+            self.missed = True
             return None
         except OSError as error:
             self.unreadable[sighting.path] = error.strerror or str(error)
@@ -224,6 +252,16 @@ class Files:
             self.missed = True
         except OSError:
             pass  # said when it is read
+
+
+def _put_before_younger(places: list[tuple[int, File]]) -> None:
+    """Let no file that is not seen come after one that was begun later; its elder may have been put aside and back."""
+    lowest = sys.maxsize
+    for number, (place, file) in reversed(list(enumerate(places))):
+        if file.away:
+            places[number] = min(place, lowest), file
+        else:
+            lowest = min(lowest, place)
 
 
 def _look(path: str) -> tuple[Key, Stamp]:

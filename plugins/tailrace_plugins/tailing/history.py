@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tailrace_plugins.tailing.content import Content, is_regular, open_content, packed_length
 from tailrace_plugins.tailing.file import HEAD_BYTES, File, FileState, Key, Replaced, Stamp, hash_bytes
+from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.names import Rotation, compression_of, is_dated_like, is_lumberjack, rotation
 
 
@@ -60,32 +61,15 @@ def directories(path: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys((os.path.split(path), os.path.split(target))))
 
 
-def change_times(path: str) -> tuple[int, ...]:
-    """Give the time, in nanoseconds, at which a name was last added or removed in each of these directories."""
-    times = []
-    for directory, _ in directories(path):
-        try:
-            times.append(os.stat(directory).st_mtime_ns)
-        except OSError:
-            times.append(0)
-    return tuple(times)
-
-
-def rotated_files(path: str) -> list[Sighting]:
+def rotated_files(path: str, listings: Listings, *, anew: bool = False) -> list[Sighting]:
     """Find the rotated files of the log at `path`, the oldest first; of a file and its compressed copy, the file.
 
-    Raises OSError if a directory cannot be listed; one that does not exist is empty.
+    `anew`: trust no listing that was made before. Raises OSError if a directory cannot be listed.
     """
     found: dict[tuple[str, str], tuple[Rotation, Sighting]] = {}
     for directory, live in directories(path):
-        try:
-            names = os.listdir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for name in sorted(names):  # so that a file comes before its compressed copy, which may still be growing
-            rotated = rotation(name)
-            if rotated is None or rotated.live != live:
-                continue
+        # sorted, so that a file comes before its compressed copy, which may still be growing
+        for name, _, rotated in listings.present(directory, live, anew=anew):
             place = (directory, rotated.plain)
             if place in found:
                 continue
@@ -118,46 +102,54 @@ class Matches(NamedTuple):
     by_head: dict[File, Sighting]  # compressed or copied since; or all of them, if the device has a new number
 
 
-def match(files: Sequence[File], sightings: Sequence[Sighting]) -> Matches:
-    """Recognise `files` among `sightings`; one sighting is at most one file. Both are given oldest first."""
+def match(files: Sequence[File], sightings: Sequence[Sighting], *, guess: bool = False) -> Matches:
+    """Recognise `files` among `sightings`; one sighting is at most one file. Both are given oldest first.
+
+    Raises FileNotFoundError and `Replaced` if one of them is not there any more, which proves nothing: it was renamed
+    just now. With `guess` it is then taken for a file that is not known.
+    """
     free = {sighting.key: sighting for sighting in sightings}
     matches = Matches({}, {})
     for file in files:
         sighting = free.get(file.key)
-        if sighting is not None and _is_same(file, sighting):
+        if sighting is not None and _is_same(file, sighting, guess):
             matches.by_key[file] = free.pop(sighting.key)
     for file in files:
         if file not in matches.by_key and file.state.head_len:
-            sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting)), None)
+            sighting = next((sighting for sighting in free.values() if _lives_on(file, sighting, guess)), None)
             if sighting is not None:
                 matches.by_head[file] = free.pop(sighting.key)
     return matches
 
 
-def _is_same(file: File, sighting: Sighting) -> bool:
+def _is_same(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file of the same device and inode is the same file, and neither truncated nor another one."""
     if file.holds(sighting.key):
         return file.is_intact()
-    if sighting.stamp == file.seen:
+    if sighting.stamp == file.seen and file.settled:
         return True
     if compression_of(file.state.path) != compression_of(sighting.path):
         return False  # compressing makes another file
+    if is_dated_like(file.state.path, sighting.path) is False:
+        return False
     try:
         if not file.state.head_len:
             # an empty file is known by its inode alone, which may be used again, and a rotated one may be a new copy
             return not sighting.probe() or rotation(os.path.basename(sighting.path)) is None
-        return is_dated_like(file.state.path, sighting.path) is not False and _holds(file, sighting)
+        return _holds(file, sighting)
     except (FileNotFoundError, Replaced):
+        if not guess:
+            raise
         return False
     except OSError:  # it cannot be read now, so there is nothing that would speak against it
         return True
 
 
-def _lives_on(file: File, sighting: Sighting) -> bool:
+def _lives_on(file: File, sighting: Sighting, guess: bool) -> bool:
     """Tell whether a file that is not to be found goes on in another one: compressed, copied, moved.
 
-    One that is neither finished nor open is looked for generously, for the alternative is loss. The others are
-    only recognised in order not to be read twice, and there a mistake would be loss.
+    One that is neither finished nor open is looked for generously, for the alternative is loss; so is one that was
+    put aside. The others are only recognised in order not to be read twice, and there a mistake would be loss.
     """
     named = is_dated_like(file.state.path, sighting.path)
     certain = sighting.compressed or sighting.key[1] == file.state.ino or sighting.path == file.state.path
@@ -176,8 +168,13 @@ def _lives_on(file: File, sighting: Sighting) -> bool:
             return certain and (sighting.compressed or long_head) and file.ends_like(sighting.pread, limit)
         if sighting.compressed and not file.goes_on_in(sighting.pread, shorter=not is_lumberjack(sighting.path)):
             return False  # checked last, for it is decompressed up to there
-        return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished
-    except (OSError, Replaced):
+        was_put_aside = rotation(os.path.basename(file.state.path)) is None
+        return (certain and (bool(file.state.tail_len) or long_head)) or not file.finished or was_put_aside
+    except (FileNotFoundError, Replaced):
+        if not guess:
+            raise
+        return False
+    except OSError:
         return False
 
 

@@ -15,13 +15,15 @@ The rules:
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from tailrace import LEAST_SPAN_BYTES, Batch, Span
 from tailrace_plugins.tailing.file import Bounds, File, Key, Replaced, Truncated
 from tailrace_plugins.tailing.files import Files, LogState
-from tailrace_plugins.tailing.history import change_times
+from tailrace_plugins.tailing.history import directories
 from tailrace_plugins.tailing.lines import Block
+from tailrace_plugins.tailing.listings import Entry
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.stretch import TailStretch, batch_of
 from tailrace_plugins.tailing.survey import Trouble, survey
@@ -32,7 +34,9 @@ DELETED_WAIT = 60.0
 MISSING_WAIT = 1.0
 """So many seconds a file that was there may be missing before it is said: between rename and create it is."""
 
-_TICK = 2.0  # seconds; two changes that lie closer together may bear the same time, on any file system
+
+_SURVEYS = 5
+"""So many times it is looked again if what was seen is gone before it is known."""
 
 
 class Log:
@@ -41,16 +45,18 @@ class Log:
     def __init__(self, path: str, reading: Reading, state: LogState | None, *, named: bool, first_start: bool) -> None:
         self.path = path
         self.named = named  # by the user, not found by a glob
-        self.changed = state is None  # there is something to record that no batch has carried yet
         self.trouble: Trouble | None = None
         self._reading = reading
+        if state is None:
+            reading.changed.add(path)
         self._files = Files(reading, state, first_start=first_start)
         self._stale = True  # what is known of the files on disk is not true any more
         self._live_key: Key | None = None
-        self._times: tuple[int, ...] = ()
+        self._live_status: os.stat_result | None = None  # of this look
+        self._names: list[tuple[Entry, ...]] = []  # of its rotated files, when they were last surveyed
+        self._directories: list[tuple[str, str]] = []  # where they lie
         self._looked = float("-inf")
         self._surveyed = float("-inf")
-        self._surveyed_at = 0.0  # by the clock on the wall
         self._was_seen = bool(self._files)
         self._missing_since: float | None = None
         self._said: Trouble | None = None
@@ -60,6 +66,11 @@ class Log:
     def is_gone(self) -> bool:
         """Tell whether nothing is left of it."""
         return not self._files.in_sight and self.trouble is not None and self.trouble.kind == "missing"
+
+    @property
+    def unfinished(self) -> int:
+        """Give the number of files from which more may come."""
+        return len(self._files.unfinished)
 
     def position(self) -> dict[str, Any]:
         """Give what the checkpoint keeps."""
@@ -96,8 +107,11 @@ class Log:
             self.look(now, thorough=thorough)
         elif not any(file.more for file in self._files.unfinished):
             return None
+        else:
+            self._live_status = None
         batch = self._read_files(now, span_bytes)
         if batch is None and self._stale:
+            self._live_status = None
             self._survey(now)
             batch = self._read_files(now, span_bytes)
         self._tell_unreadable()
@@ -134,21 +148,13 @@ class Log:
         """
         reading = self._reading
         try:
-            if not ended and file.is_idle():
+            if not ended and file.is_idle(self._live_status if file.key == self._live_key else None):
                 return None
             reading.descriptors.use(file)
             block: Block | Bounds | None = None
             if span_bytes and file.key not in reading.refused:
                 block = file.find_span(LEAST_SPAN_BYTES, span_bytes)
-            while block is None:
-                block = file.read(
-                    now, block_bytes=reading.block_bytes, max_line_bytes=reading.max_line_bytes, ended=ended
-                )
-                if block is not None and block.nuls:
-                    reading.reports.nuls(file.state.path, block.offset - block.nuls, block.nuls)
-                    self.changed = True
-                if block is None or block.lines:
-                    break
+            block = block or self._read_block(file, now, ended)
         except (FileNotFoundError, NotADirectoryError, Replaced, Truncated):
             file.more = False
             self._stale = True
@@ -163,11 +169,22 @@ class Log:
             reading.reports.recovered(file.state.path)
         return block
 
+    def _read_block(self, file: File, now: float, ended: bool) -> Block | None:
+        """Read the next block that has lines."""
+        reading = self._reading
+        while True:
+            block = file.read(now, block_bytes=reading.block_bytes, max_line_bytes=reading.max_line_bytes, ended=ended)
+            if block is not None and block.nuls:
+                reading.reports.nuls(file.state.path, block.offset - block.nuls, block.nuls)
+                reading.changed.add(self.path)
+            if block is None or block.lines:
+                return block
+
     def _batch(self, file: File, block: Block) -> Batch:
         limit = self._reading.max_line_bytes
         batch = batch_of(block, tag=self._reading.tag, origin=file.origin, max_line_bytes=limit)
         batch.position = {self.path: self._files.position()}
-        self.changed = False
+        self._reading.changed.discard(self.path)
         if block.part == 1:
             self._reading.reports.long_line(file.state.path, block.offset, limit)
         return batch
@@ -175,7 +192,7 @@ class Log:
     def _span(self, file: File, bounds: Bounds) -> Span:
         reading = self._reading
         stretch = TailStretch(file.state.path, reading.tag, *bounds, reading.block_bytes, reading.max_line_bytes)
-        self.changed = False
+        self._reading.changed.discard(self.path)
         return Span({self.path: self._files.position()}, bounds.end - bounds.offset, file.duplicate(), stretch)
 
     def _is_over(self, file: File, now: float) -> bool:
@@ -184,27 +201,33 @@ class Log:
             return False
         if file.compressed and file.error is None:
             return True
+        is_last = not file.compressed and self._files.is_youngest(file)
+        if is_last and self._live_key is not None:
+            return False
         quiet = file.quiet_for(now, self._reading.clock.time())
-        if file.compressed or not self._files.is_youngest(file):
+        if not is_last:
             return quiet >= self._reading.rotate_wait
-        return self._live_key is None and not file.has_name() and quiet >= DELETED_WAIT
+        return not file.has_name() and quiet >= DELETED_WAIT
 
     def _finish(self, file: File) -> None:
         if file.error is not None:
             self._reading.reports.damaged(file.state.path, file.state.offset, file.error)
         self._files.finish(file)
-        self.changed = True
+        self._reading.changed.add(self.path)
 
     # Looking
 
     def look(self, now: float, *, thorough: bool = False) -> None:
         """Find out whether the live file is still the one we know, and survey the log if it is not."""
         key: Key | None = None
+        self._live_status = None
         try:
             status = os.stat(self.path)
             key = status.st_dev, status.st_ino
         except OSError:
             pass  # the survey says why
+        if key is not None and key == self._live_key:
+            self._live_status = status
         if self._stale or key != self._live_key:
             self._survey(now)
         elif thorough or now - self._surveyed >= self._reading.scan_interval:
@@ -216,19 +239,30 @@ class Log:
         """Tell whether names came or went, or somebody wrote to a file that was finished."""
         if self.trouble is not None or self._files.unreadable:
             return True
-        if change_times(self.path) != self._times or self._surveyed_at - max(self._times) / 1e9 < _TICK:
+        listings = self._reading.listings
+        try:
+            if self._names != [listings.seen(*place) for place in self._directories]:
+                return True
+        except OSError:
             return True
         return self._files.has_late_lines()
 
     def _survey(self, now: float) -> None:
         self._surveyed = now
-        self._surveyed_at = self._reading.clock.time()
-        self._times = change_times(self.path)
-        patterns = self._reading.patterns
-        view = survey(self.path, lambda path: not patterns.is_excluded(path), self._files.known)
-        self._live_key = view.live_key
-        if self._files.arrange(view):
-            self.changed = True
+        reading = self._reading
+        for left in reversed(range(_SURVEYS)):
+            self._directories = directories(self.path)
+            with suppress(OSError):  # the survey says why
+                # before the survey, so that what comes while it goes on is noticed
+                self._names = [reading.listings.present(*place) for place in self._directories]
+            view = survey(
+                self.path, reading.listings, lambda path: not reading.patterns.is_excluded(path), self._files.known
+            )
+            self._live_key = view.live_key
+            if self._files.arrange(view, guess=not left):
+                self._reading.changed.add(self.path)
+            if not self._files.missed:
+                break
         # names came and went faster than we could look
         self._stale = self._files.missed or (not view.complete and view.trouble is None)
         self._judge(view.trouble, now)

@@ -37,6 +37,11 @@ def compression_of(path: str) -> str:
     return next((extension for extension in COMPRESSIONS if path.endswith(extension)), "")
 
 
+def is_packed(path: str) -> bool:
+    """Tell whether a file is compressed, by its name."""
+    return path.endswith(COMPRESSIONS)
+
+
 def rotation(name: str) -> Rotation | None:
     """Read the base name of a file; None if it is not one that rotation gives."""
     compression = compression_of(name)

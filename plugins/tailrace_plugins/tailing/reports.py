@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+
+from tailrace import Measure
+
+_AGAIN = "What is seen again after a recovery counts again."
 
 
 class Reports:
@@ -32,6 +37,10 @@ class Reports:
             extra={"path": path, "offset": offset},
         )
 
+    def back(self, path: str, offset: int) -> None:
+        """A file that was reported as lost is there again."""
+        self.log.warning("file that was gone is back; it is read on", extra={"path": path, "offset": offset})
+
     def damaged(self, path: str, offset: int, reason: str) -> None:
         """A compressed file ends too early or is not what its name says."""
         self.damaged_files += 1
@@ -55,6 +64,17 @@ class Reports:
             "NUL bytes skipped where a line should begin (let logrotate use create, not copytruncate)",
             extra={"path": path, "offset": offset, "count": count},
         )
+
+    def measures(self) -> Iterator[Measure]:
+        """Give the counters for `/metrics`."""
+        for name, help_, count in (
+            ("truncations", "Files that were truncated; what was not read before may be lost.", self.truncations),
+            ("lost_files", "Files that were gone before they were read to their end.", self.lost_files),
+            ("damaged_files", "Compressed files that could not be read to their end.", self.damaged_files),
+            ("long_lines", "Lines longer than max_line_bytes, which were rejected in pieces.", self.long_lines),
+            ("skipped_nul_bytes", "NUL bytes skipped where a line should begin.", self.nul_bytes),
+        ):
+            yield Measure(f"tail_{name}_total", f"{help_} {_AGAIN}", "counter", count)
 
     def trouble(self, path: str, kind: str, reason: str) -> None:
         """A live file cannot be read; said once."""

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from tailrace_plugins.tailing.content import is_regular, open_content
 from tailrace_plugins.tailing.file import Key, Replaced, Stamp
 from tailrace_plugins.tailing.history import Sighting, rotated_files
+from tailrace_plugins.tailing.listings import Listings
 
 _LOOKS = 5
 
@@ -31,7 +32,9 @@ class View(NamedTuple):
     complete: bool  # what was not seen does not exist
 
 
-def survey(path: str, is_wanted: Callable[[str], bool], expected: Mapping[Key, Stamp | None]) -> View:
+def survey(
+    path: str, listings: Listings, is_wanted: Callable[[str], bool], expected: Mapping[Key, Stamp | None]
+) -> View:
     """Look for the live file and the rotated ones.
 
     Nothing stands still meanwhile: a rename can hide a file from a listing, or give its name to another one, and
@@ -40,9 +43,9 @@ def survey(path: str, is_wanted: Callable[[str], bool], expected: Mapping[Key, S
     What is new is told by the stamps with which the expected files were seen last; None if they never were.
     """
     before: list[Key] = []
-    for _ in range(_LOOKS):
+    for number in range(_LOOKS):
         with ExitStack() as held:
-            view = _look(path, is_wanted, held)
+            view = _look(path, listings, is_wanted, held, anew=number > 0)
             seen = [sighting.key for sighting in view.sightings]
             if (expected.keys() <= set(seen) or seen == before) and _is_settled(path, view, expected):
                 return view
@@ -50,10 +53,11 @@ def survey(path: str, is_wanted: Callable[[str], bool], expected: Mapping[Key, S
     return view._replace(complete=False)
 
 
-def _look(path: str, is_wanted: Callable[[str], bool], held: ExitStack) -> View:
+def _look(path: str, listings: Listings, is_wanted: Callable[[str], bool], held: ExitStack, *, anew: bool) -> View:
     live, key, trouble = _see_live(path, held)
     try:
-        sightings = [sighting for sighting in rotated_files(path) if is_wanted(sighting.path)]
+        rotated = rotated_files(path, listings, anew=anew)  # after the live file, so that none lies between them
+        sightings = [sighting for sighting in rotated if is_wanted(sighting.path)]
     except OSError as error:
         reason = f"its directory cannot be listed, so rotated files are not found ({error.strerror})"
         trouble = trouble or Trouble("unreadable", reason)
