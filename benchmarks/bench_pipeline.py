@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from statistics import median
 
 from benchmarks import workload
 from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, count, read, repeat_input
-from benchmarks.measure import Cost, middle, repeat, run
+from benchmarks.measure import Cost, environment, middle, repeat, run
 
 FLOOR = Path(__file__).with_name("floor.py")
 STARTS = 7
@@ -62,7 +61,7 @@ def first_file(job: Job) -> float:
     start = time.perf_counter()
     process = subprocess.Popen(
         [TAILRACE, "run", str(CONFIG)],
-        env=os.environ | job.environment,
+        env=environment(job.environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
