@@ -44,7 +44,7 @@ def by_line(log: Path, directory: Path, decode: Callable[[bytes], Any]) -> None:
         file.close()
 
 
-class _Reference(msgspec.Struct):
+class _Reference(msgspec.Struct, frozen=True):
     namespace: str = "_none"
 
 

@@ -89,7 +89,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         name = f"{row['name']} {row['version'] or ''}".strip()
         if row["failed"]:
-            lines.append([name, row["packs"], row["failed"].replace("\n", " ")[:100], "", "", "", "", ""])
+            lines.append([name, row["packs"], row["failed"].strip().splitlines()[-1][:120], "", "", "", "", ""])
             continue
         cpu = row["cpu_seconds_per_million_events"]
         ratios = ["", ""]

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from benchmarks.job import read
 
@@ -51,7 +52,7 @@ def found(directory: Path) -> dict[Split, Tally]:
                 tally = tally.plus(piece)
         except (EOFError, OSError, zlib.error):
             tally = Tally()
-        slices[name["namespace"], re.sub(r"\D", "", name["hour"])] = tally
+        slices[unquote(name["namespace"]), re.sub(r"\D", "", name["hour"])] = tally
     return slices
 
 
