@@ -87,7 +87,7 @@ def main() -> None:
     if kind == "bare":
         bare(log, directory)
     else:
-        by_line(log, directory, {"json": json.loads, "orjson": orjson.loads}[kind])
+        by_line(log, directory, json.loads if kind == "json" else orjson.loads)
 
 
 if __name__ == "__main__":

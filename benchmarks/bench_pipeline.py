@@ -3,6 +3,8 @@
     python -m benchmarks.bench_pipeline                   the sample, repeated to 400 MB
     python -m benchmarks.bench_pipeline --workload        invented events, three hours, 40 namespaces
     python -m benchmarks.bench_pipeline --input FILE --size 1000 --json figures.json
+    python -m benchmarks.bench_pipeline --check           fails if the job costs clearly more than in baseline.json
+    python -m benchmarks.bench_pipeline --record          writes a new baseline.json
 
 No figure is printed unless every run's output held all events and all bytes of the input.
 """
@@ -21,8 +23,8 @@ from itertools import chain
 from pathlib import Path
 from statistics import median
 
-from benchmarks import workload
-from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, count, read, repeat_input
+from benchmarks import regression, workload
+from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, compile_sources, count, read, repeat_input
 from benchmarks.measure import Cost, environment, middle, repeat, run
 
 FLOOR = Path(__file__).with_name("floor.py")
@@ -111,7 +113,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dir", type=Path, help="where to work; default the directory for temporary files")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    against = parser.add_mutually_exclusive_group()
+    against.add_argument("--check", action="store_true", help="compare with what was recorded; exit code 1 if worse")
+    against.add_argument("--record", action="store_true", help="record the ratio to the floor")
     options = parser.parse_args()
+    compile_sources()
 
     directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-", dir=options.dir))
     try:
@@ -132,6 +138,17 @@ def main() -> None:
     print_table(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    job: dict[str, str | int] = {
+        "input": "workload" if options.workload else options.input.name,
+        "megabytes": options.size,
+    }
+    if options.record:
+        regression.record(regression.BASELINE, job, rows[regression.RATIO])
+    if options.check:
+        try:
+            print(regression.check(regression.BASELINE, job, rows[regression.RATIO]))
+        except (regression.Worse, regression.Incomparable) as error:
+            raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
