@@ -146,6 +146,7 @@ def main() -> None:
     results.add_options(parser)
     options = parser.parse_args()
     compile_sources()
+    begun = results.Busy.now()
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-", dir=options.dir) as name:
         directory = Path(name)
         log = directory / "audit.log"
@@ -156,7 +157,7 @@ def main() -> None:
         rows["slices_bytes"] = measure_slices(directory, options.events).peak
     print(as_table(rows))
     if options.json:
-        results.save(options.json, "editing", rows)
+        results.save(options.json, "editing", rows, begun)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,10 +50,11 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Sight:
-    """A checkpoint as it was found: when, and how long the slices are that can be relied on."""
+    """A checkpoint as it was found: when, how long the slices are that can be relied on, how far the log was read."""
 
     at: int  # nanoseconds
     lengths: Mapping[str, int]
+    offset: int = 0
 
 
 class Watcher(threading.Thread):
@@ -78,9 +80,18 @@ class Watcher(threading.Thread):
             except (StopIteration, FileNotFoundError):
                 continue  # not yet, or between two renames
             seen = status.st_ino, status.st_mtime_ns
-            sinks = decode(content).sinks.items()
-            lengths = {path: size for name, sizes in sinks if name.startswith("file ") for path, size in sizes.items()}
-            self.sights.append(Sight(at, lengths))
+            state = decode(content)
+            sinks = [sizes for name, sizes in state.sinks.items() if name.startswith("file ")]
+            offsets = [file["offset"] for log in (state.source or {}).values() for file in log["queue"]]
+            self.sights.append(Sight(at, dict(ChainMap(*sinks)), sum(offsets)))
+
+    def await_offset(self, offset: int) -> None:
+        """Wait until a log is committed to its end; one that is told to stop does not read on."""
+        deadline = time.monotonic() + LIMIT
+        while not self.sights or self.sights[-1].offset < offset:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"in {LIMIT:.0f} s the collector did not catch up")
+            time.sleep(TICK)
 
     def stop(self) -> Sequence[Sight]:
         """End, and give all that was seen."""
@@ -143,7 +154,7 @@ def following(job: Job) -> Iterator[int]:
             process.wait(LIMIT)
 
 
-def measure_pace(directory: Path, rate: int, seconds: float) -> dict[str, float]:
+def measure_pace(directory: Path, rate: int, seconds: float, warm: float = WARM) -> dict[str, float]:
     """Append at a rate; how long lines take to be committed, and the share of a core."""
     job = Job(directory / "audit.log", directory / "pace")
     job.clear()
@@ -152,12 +163,13 @@ def measure_pace(directory: Path, rate: int, seconds: float) -> dict[str, float]
     watcher = Watcher(job.state)
     watcher.start()
     with following(job) as pid:
-        made = append(job.log, lines, rate, WARM)
+        made = append(job.log, lines, rate, warm)
         cpu, start = cpu_seconds(pid), time.monotonic()
         first = time.monotonic_ns()
         made += append(job.log, lines, rate, seconds)
         share = (cpu_seconds(pid) - cpu) / (time.monotonic() - start)
         peak = status_bytes(pid, "VmHWM")
+        watcher.await_offset(job.log.stat().st_size)
     sights = watcher.stop()
     every = latencies(sights)
     if len(every) != made:
@@ -176,7 +188,7 @@ def measure_pace(directory: Path, rate: int, seconds: float) -> dict[str, float]
     }
 
 
-def measure_idle(directory: Path, seconds: float) -> dict[str, float]:
+def measure_idle(directory: Path, seconds: float, settle: float = SETTLE) -> dict[str, float]:
     """Follow a log to which nothing is appended any more; what that costs."""
     job = Job(directory / "quiet.log", directory / "idle")
     job.clear()
@@ -187,7 +199,7 @@ def measure_idle(directory: Path, seconds: float) -> dict[str, float]:
             if time.monotonic() > deadline:
                 raise SystemExit((job.directory / "said").read_text())
             time.sleep(TICK)
-        time.sleep(SETTLE)
+        time.sleep(settle)
         cpu, written, start = cpu_seconds(pid), written_bytes(pid), time.monotonic()
         time.sleep(seconds)
         return {
@@ -225,12 +237,13 @@ def main() -> None:
     results.add_options(parser)
     options = parser.parse_args()
     compile_sources()
+    begun = results.Busy.now()
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-", dir=options.dir) as name:
         figures = measure_pace(Path(name), options.rate, options.seconds)
         figures |= measure_idle(Path(name), options.idle)
     print(as_table(figures))
     if options.json:
-        results.save(options.json, "latency", figures)
+        results.save(options.json, "latency", figures, begun)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,6 @@ from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, compile_sources, count
 from benchmarks.measure import Cost, environment, middle, repeat, run
 
 FLOOR = Path(__file__).with_name("floor.py")
-STARTS = 7
 START_LIMIT = 30.0  # seconds for a pipeline to bring out its first file
 
 
@@ -105,18 +104,20 @@ def print_table(rows: Mapping[str, float]) -> None:
         print(f"{name.replace('_', ' '):32}{text:>16}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the main job against the floor.")
     parser.add_argument("--input", type=Path, default=SAMPLE, help="a log, packed or not; default the sample")
     parser.add_argument("--workload", action="store_true", help="use invented events instead")
     parser.add_argument("--size", type=int, default=400, help="MB that the input is repeated, or invented, to")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=7, help="how often to measure how long a start takes")
     parser.add_argument("--dir", type=Path, help="where to work; default the directory for temporary files")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     against = parser.add_mutually_exclusive_group()
     against.add_argument("--check", action="store_true", help="compare with what was recorded; exit code 1 if worse")
     against.add_argument("--record", action="store_true", help="record the ratio to the floor")
-    options = parser.parse_args()
+    parser.add_argument("--baseline", type=Path, default=regression.BASELINE, help="where the ratio is recorded")
+    options = parser.parse_args(arguments)
     compile_sources()
 
     directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-", dir=options.dir))
@@ -129,10 +130,10 @@ def main() -> None:
         events, size = count(read(log))
         floors, jobs = alternate(Job(log, directory / "job"), (events, size), options.runs)
         rows = figures(floors, jobs, events, size)
-        rows["help_seconds"] = repeat(STARTS, [TAILRACE, "--help"]).wall
+        rows["help_seconds"] = repeat(options.starts, [TAILRACE, "--help"]).wall
         short = directory / "short.log"
         workload.write(short, workload.lines(1, 100))
-        rows["first_file_seconds"] = median(first_file(Job(short, directory / "start")) for _ in range(STARTS))
+        rows["first_file_seconds"] = median(first_file(Job(short, directory / "start")) for _ in range(options.starts))
     finally:
         shutil.rmtree(directory)
     print_table(rows)
@@ -143,10 +144,10 @@ def main() -> None:
         "megabytes": options.size,
     }
     if options.record:
-        regression.record(regression.BASELINE, job, rows[regression.RATIO])
+        regression.record(options.baseline, job, rows[regression.RATIO])
     if options.check:
         try:
-            print(regression.check(regression.BASELINE, job, rows[regression.RATIO]))
+            print(regression.check(options.baseline, job, rows[regression.RATIO]))
         except (regression.Worse, regression.Incomparable) as error:
             raise SystemExit(str(error)) from None
 

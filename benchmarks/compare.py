@@ -118,6 +118,7 @@ def main() -> None:
     results.add_options(parser)
     options = parser.parse_args()
     compile_sources()
+    begun = results.Busy.now()
     chosen = [one for one in contenders() if not options.only or any(word in one.name for word in options.only)]
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-", dir=options.dir) as name:
         log = Path(name) / "audit.log"
@@ -128,7 +129,7 @@ def main() -> None:
     print(f"{events:,} events, {size / 1e6:,.0f} MB, {len(wanted)} slices, {options.runs} runs\n\n{as_table(rows)}")
     if options.json:
         figures = {"events": events, "bytes": size, "slices": len(wanted), "runs": options.runs, "rows": rows}
-        results.save(options.json, "compare", figures)
+        results.save(options.json, "compare", figures, begun)
 
 
 if __name__ == "__main__":

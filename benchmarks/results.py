@@ -8,10 +8,11 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 RESULTS = Path(__file__).with_name("results")
 LIBRARIES = ("msgspec", "isal", "orjson")
@@ -45,12 +46,33 @@ def _revision() -> str:
     return asked.stdout.strip() or importlib.metadata.version("tailrace")
 
 
-def save(path: Path, name: str, figures: Mapping[str, Any]) -> None:
-    """Write figures with their date and machine; `load` figures of the load of the machine at their end."""
+class Busy(NamedTuple):
+    """How much CPU was used so far, in seconds: on the whole machine, and by this process and its ended children."""
+
+    machine: float
+    ours: float
+    at: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Look at the counters."""
+        # user nice system idle iowait irq softirq steal; what a hypervisor took away is somebody else's work too
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        used = sum(ticks) - ticks[3] - ticks[4]
+        return cls(used / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]), time.monotonic())
+
+    def others(self) -> float:
+        """How many cores somebody else has kept busy since then: what disturbed the measurement."""
+        after = Busy.now()
+        return max(0.0, (after.machine - self.machine - (after.ours - self.ours)) / (after.at - self.at))
+
+
+def save(path: Path, name: str, figures: Mapping[str, Any], begun: Busy) -> None:
+    """Write figures with their date and machine, and how busy others kept it."""
     content = {
         "name": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load": round(os.getloadavg()[0], 1),
+        "cores_busy_with_others": round(begun.others(), 2),
         "machine": machine(),
         **figures,
     }

@@ -193,6 +193,7 @@ def main() -> None:
     results.add_options(parser)
     options = parser.parse_args()
     compile_sources()
+    begun = results.Busy.now()
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-", dir=options.dir) as name:
         start = start_cost(Path(name), max(options.runs, 3))
     print(f"a run of one event: {start:.2f} s of CPU")
@@ -201,7 +202,7 @@ def main() -> None:
         series[name] = one_series(name, options.scale, options.full, options.runs, start, options.dir)
         print(f"\n{as_table(name, series[name])}", flush=True)
     if options.json:
-        results.save(options.json, "scaling", {"start": start, "runs": options.runs, "series": series})
+        results.save(options.json, "scaling", {"start": start, "runs": options.runs, "series": series}, begun)
 
 
 if __name__ == "__main__":
