@@ -34,7 +34,7 @@ def contenders() -> Iterator[Contender]:
     for workers in WORKERS:
         name = f"tailrace, {workers} worker{'s' if workers > 1 else ''}"
         yield Contender(name, "gzip 1", "", _tailrace(workers, ".log.gz"))
-    yield Contender("tailrace, plain", "no", "", _tailrace(1, ".log"))
+    yield Contender("tailrace, 1 worker", "no", "", _tailrace(1, ".log"))
     rsyslog = _version("rsyslogd", "-v", 1)
     for level in (1, 6, 0):
         yield Contender("rsyslog", f"gzip {level}" if level else "no", rsyslog, _rsyslog(level))

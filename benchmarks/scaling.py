@@ -168,7 +168,7 @@ def one_series(
 
 def as_table(name: str, rows: list[dict[str, Any]]) -> str:
     """Make the table of a series."""
-    heads = [name, "events", "CPU µs/event", "net", "net µs/KB", "events/s", "RSS MB"]
+    heads = ["log" if name == "events" else name, "events", "CPU µs/event", "net", "net µs/KB", "events/s", "RSS MB"]
     lines = [
         [
             f"{row['x']:,}",
