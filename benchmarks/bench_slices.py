@@ -9,10 +9,10 @@ process of its own that may have 1,024 descriptors, and its output is unpacked a
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import resource
-import shutil
 import subprocess
 import tempfile
 import time
@@ -64,7 +64,6 @@ def limit() -> None:
 
 def run(log: Path, directory: Path, slices: int, expected: tuple[int, int]) -> Figures:
     """Split the log into so many slices in a fresh directory."""
-    shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     config = directory / "config.yaml"
     config.write_text(CONFIG.format(directory=directory, log=log, slices=slices))
@@ -93,13 +92,15 @@ def main() -> None:
     options = parser.parse_args()
     compile_sources()
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as name:
-        log, directory = Path(name) / "audit.log", Path(name) / "run"
+        # each run has a directory of its own, and none is removed before the end: for some seconds ext4 does not use
+        # an inode again, and looks for another one for long
+        log, directories = Path(name) / "audit.log", (Path(name) / f"run-{number}" for number in itertools.count())
         expected = write_log(log, options.events, options.slices)
         print(f"{expected[0]:,} events, {expected[1] / 1e6:,.0f} MB")
         print(f"{'slices':>8}{'events/s':>12}{'ratio':>8}{'CPU s':>8}{'peak MB':>9}{'last third, MB':>16}")
         first = None
         for slices in options.slices:
-            runs = [run(log, directory, slices, expected) for _ in range(options.runs)]
+            runs = [run(log, next(directories), slices, expected) for _ in range(options.runs)]
             wall = median(each.wall for each in runs)
             first = first or wall
             seen = [size for size in runs[-1].memory[:-1] if size]  # an ended process has none

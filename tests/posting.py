@@ -23,6 +23,11 @@ class Answer(NamedTuple):
     body: bytes
 
     @property
+    def json(self) -> Any:
+        """Give what the body says."""
+        return json.loads(self.body)
+
+    @property
     def error(self) -> str:
         """Give the message of an error."""
         message = json.loads(self.body)["error"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from webhook import wait_until
+from waiting import wait_until
 
 from tailrace.address import Address
 from tailrace.batch import Batch, Position

@@ -13,7 +13,7 @@ from typing import Any
 
 from authority import Authority, trusting
 from posting import Client, event_list
-from running import wait_until
+from waiting import wait_until
 
 from tailrace.certificates import Pair
 

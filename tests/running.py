@@ -6,11 +6,12 @@ import contextlib
 import json
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from waiting import wait_until
 
 from tailrace.context import Context
 from tailrace.logs import JsonFormatter
@@ -21,15 +22,6 @@ from tailrace_plugins.sources.webhook import Webhook
 
 LOUD = ("uvicorn", "asyncio", "py.warnings")
 """Loggers of others, which could say something too."""
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.005)
 
 
 class Said(logging.Handler):

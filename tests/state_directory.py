@@ -21,7 +21,8 @@ EVENTS = [b'{"n":%d,"stageTimestamp":"2026-11-23T0%d:00:00Z"}' % (n, n % 3) for 
 class Stored:
     """The pipeline `audit` with a log, outputs of every compression, and a dead letter."""
 
-    def __init__(self, directory: Path, disk: Disk | None = None) -> None:
+    def __init__(self, directory: Path, disk: Disk | None = None, *, idle_close: float = 3600.0) -> None:
+        self.idle_close = idle_close
         directory.mkdir(exist_ok=True)
         self.state_dir = directory / "state"
         self.directory = self.state_dir / "audit"
@@ -47,7 +48,10 @@ class Stored:
             Context(pipeline="audit", state_dir=self.directory, disk=disk or Disk()),
             Tail(paths=[str(self.log)], tag="audit", watch=False),
             [],
-            {name: File(path=f"{self.out}/{name}") for name in ("%H.log.gz", "all.log.zst", "all.log")},
+            {
+                f"file {self.out}/{name}": File(path=f"{self.out}/{name}", idle_close=self.idle_close)
+                for name in ("%H.log.gz", "all.log.zst", "all.log")
+            },
         )
         pipeline.run(threading.Event(), once=True)
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from test_webhook_kill import CONFIG, free_port
-from webhook import wait_until
+from waiting import wait_until
 
 BODIES = sorted((Path(__file__).parent / "data" / "webhook").glob("*.json.gz"))
 

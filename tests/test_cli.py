@@ -188,9 +188,9 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[Running]:
+def running(*arguments: object, stdout: int | None = None) -> Iterator[Running]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tailrace", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tailrace", *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, text=True
     )
     deadline = threading.Timer(60, process.kill)  # a test that hangs becomes one that fails
     deadline.start()

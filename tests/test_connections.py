@@ -11,7 +11,7 @@ import pytest
 from answering import GET, App, Limits, limiting, serving, trickle
 from authority import Authority, present, trusting
 from posting import connected, read_all, read_answer
-from running import wait_until
+from waiting import wait_until
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.checkpoint import Checkpoint, State
+from tailrace.checkpoint import CURRENT, PREVIOUS, Checkpoint, State
 from tailrace.context import Context
 from tailrace.durable import Disk
 from tailrace.faults import Crash, FaultyDisk
@@ -46,6 +46,8 @@ EVENTS = [event(number) for number in range(14)]
 class World:
     """A directory with a log, an output directory and a state directory; `run` is one life of the process."""
 
+    max_open_files = 256
+
     def __init__(self, directory: Path, seed: int) -> None:
         directory.mkdir()
         self.log = directory / "audit.log"
@@ -57,7 +59,7 @@ class World:
     def write(self, events: list[bytes]) -> None:
         self.log.write_bytes(b"".join(line + b"\n" for line in events))
 
-    def pipeline(self, disk: Disk) -> Pipeline:
+    def pipeline(self, disk: Disk, workers: int = 1) -> Pipeline:
         return Pipeline(
             Context(pipeline="audit", state_dir=self.state, disk=disk),
             Tail(paths=[str(self.log)], tag="audit", block_bytes=500, watch=False),
@@ -67,10 +69,11 @@ class World:
                 DropKeys(keys=["namespace"]),
             ],
             {
-                "file": File(path=f"{self.out}/audit-{{tag[1:]}}.%Y%m%d%H.log.gz"),
+                "file": File(path=f"{self.out}/audit-{{tag[1:]}}.%Y%m%d%H.log.gz", max_open_files=self.max_open_files),
                 "file-2": File(path=f"{self.out}/all.log"),
             },
             commit_bytes=1,
+            workers=workers,
         )
 
     def run(self, disk: Disk) -> None:
@@ -111,6 +114,11 @@ class World:
         rejected = (self.state / "dead-letter.jsonl").read_text().splitlines()
         assert [json.loads(line)["event"] for line in rejected] == ["broken"]
 
+    def damage_newest(self) -> None:
+        """A bad block takes the newest generation of the checkpoint, if there is one before it."""
+        if (self.state / PREVIOUS).exists() and (self.state / CURRENT).exists():
+            (self.state / CURRENT).write_bytes(bytes(300))
+
     def check_committed(self) -> None:
         """Every file is valid as far as the checkpoint goes, before any recovery."""
         state = self.load()
@@ -137,10 +145,28 @@ def finish(world: World, _: int) -> None:
     world.run(Disk())
 
 
+def test_death_at_every_operation_where_the_file_system_is_synced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "max_open_files", 1)
+    assert lives(tmp_path, True, finish) > 50
+
+
 @pytest.mark.parametrize("power_cut", [True, False])
 def test_death_at_every_operation_loses_nothing_and_repeats_nothing(tmp_path: Path, power_cut: bool) -> None:
     operations = lives(tmp_path, power_cut, finish)
     assert operations > 50
+
+
+@pytest.mark.parametrize("power_cut", [True, False])
+def test_death_at_every_operation_and_damage_of_the_newest_checkpoint_change_nothing(
+    tmp_path: Path, power_cut: bool
+) -> None:
+    def damage(world: World, operation: int) -> None:
+        world.damage_newest()
+        finish(world, operation)
+
+    lives(tmp_path, power_cut, damage)
 
 
 @pytest.mark.parametrize("second", range(1, 25, 2))

@@ -14,7 +14,8 @@ import pytest
 from answering import GET, POST, App, Limits, limiting, serving
 from authority import Authority, present, trusting
 from posting import connected, read_all, read_answer
-from running import Said, wait_until
+from running import Said
+from waiting import wait_until
 
 from tailrace.serving import Address, HttpServer
 

@@ -56,15 +56,37 @@ class Machine:
         events, rotations = output.split()
         return int(events), int(rotations)
 
+    def kill_writer(self) -> None:
+        self.writer.kill()
+        self.writer.wait()
+        if self.writer.stdout:
+            self.writer.stdout.close()
+
+    def check(self, events: int) -> None:
+        """Compare the output with what the writer wrote."""
+        expected: dict[str, list[bytes]] = {}
+        for number in range(events):
+            namespace, line = event(number)
+            expected.setdefault(namespace, []).append(line)
+        found: dict[str, list[bytes]] = {}
+        for path in sorted(self.out.glob("*.gz")):  # by hour, and hours only go up
+            found.setdefault(path.name.removeprefix("audit-").split(".")[0], []).extend(
+                gzip.decompress(path.read_bytes()).splitlines()
+            )
+        for namespace, lines in expected.items():
+            there = found.pop(namespace, [])
+            lost, extra = len(set(lines) - set(there)), len(there) - len(set(there))
+            assert (lost, extra) == (0, 0), f"{namespace}: {lost} lost, {extra} repeated"
+            in_order = there == lines
+            assert in_order, namespace
+        assert not found
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
     yield made
-    made.writer.kill()
-    made.writer.wait()
-    if made.writer.stdout:
-        made.writer.stdout.close()
+    made.kill_writer()
 
 
 def test_fifty_kills_under_full_load_lose_nothing_and_repeat_nothing(machine: Machine) -> None:
@@ -84,21 +106,6 @@ def test_fifty_kills_under_full_load_lose_nothing_and_repeat_nothing(machine: Ma
     events, rotations = machine.close()
     assert machine.collector("--once").wait(timeout=120) == 0
     print(f"{events} events, {rotations} rotations, {looks} files looked at, {torn} of them with a member in flight")
-    expected: dict[str, list[bytes]] = {}
-    for number in range(events):
-        namespace, line = event(number)
-        expected.setdefault(namespace, []).append(line)
-    found: dict[str, list[bytes]] = {}
-    for path in sorted(machine.out.glob("*.gz")):  # by hour, and hours only go up
-        found.setdefault(path.name.removeprefix("audit-").split(".")[0], []).extend(
-            gzip.decompress(path.read_bytes()).splitlines()
-        )
-    for namespace, lines in expected.items():
-        there = found.pop(namespace, [])
-        lost, extra = len(set(lines) - set(there)), len(there) - len(set(there))
-        assert (lost, extra) == (0, 0), f"{namespace}: {lost} lost, {extra} repeated"
-        in_order = there == lines
-        assert in_order, namespace
-    assert not found
+    machine.check(events)
     assert rotations > 5
     assert look(machine.out, machine.state / PIPELINE)[1] == 0

@@ -1,13 +1,19 @@
+"""Names made of data: each value has its own, and none of them leaves its place."""
+
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tailrace.names import NAME_LIMIT, encode_name, encode_tag_part, value_text
+from tailrace.names import NAME_LIMIT, encode_name, encode_tag_part, fit_path, value_text
+from tailrace.template import Template
 
 # every string of Python, lone surrogates too, and more of what matters here than chance would give
 TEXTS = st.text(st.characters() | st.sampled_from("._%/~-\0\n\ud800"), max_size=400)
@@ -32,6 +38,62 @@ def test_every_value_has_a_harmless_name(value: Any) -> None:
 def test_two_strings_never_share_a_name(one: str, other: str) -> None:
     assume(one != other)
     assert encode_name(one) != encode_name(other)
+
+
+def near(text: str) -> list[str]:
+    """Give texts that some step of the encoding could take for this one."""
+    name = encode_name(text)
+    return [
+        *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")),
+        *(text + end for end in ("\0", "\n", " ", ".", "/", "~", "x")),
+        *(start + text for start in (".", "_", "/", "%")),
+        text.swapcase(),
+        text[:-1],
+        text[1:],
+        text.replace("%", "%25"),
+        text.replace("%25", "%"),
+        text.replace("\ud800", "\ud801"),
+        name,
+        name.lower(),
+        name.replace("%2F", "/"),
+    ]
+
+
+@given(TEXTS | TEXTS.map(lambda text: text + "x" * 250))
+def test_strings_that_differ_a_little_never_share_a_name(text: str) -> None:
+    others = set(near(text)) - {text}
+    assert encode_name(text) not in {encode_name(other) for other in others}
+
+
+@given(TEXTS, TEXTS, st.booleans())
+def test_a_path_made_of_values_never_leaves_its_directory_and_fits_the_file_system(
+    one: str, other: str, dated: bool
+) -> None:
+    template = Template("/out/kube-{a}/x-{a}-{b}.{b}.%Y%m%d%H.log.gz", time=True)
+    moment = datetime(2026, 11, 23, 5, tzinfo=UTC) if dated else None
+    for values in ([one, other], [one, one], [None, other]):
+        path = fit_path(os.path.abspath(template.render(values, moment)))
+        assert path == os.path.normpath(path)
+        _, out, *parts = path.split("/")
+        assert (out, len(parts)) == ("out", 2)
+        for part in parts:
+            assert re.fullmatch(r"[!-~]{1,255}", part)  # plain ASCII, so that no file system normalises it
+            assert not part.startswith(".")
+
+
+@given(st.tuples(TEXTS, TEXTS), st.tuples(TEXTS, TEXTS))
+def test_two_pairs_of_values_never_share_a_path(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assume(one != other)
+    template = Template("/out/kube-{a}/audit-{b}.log")
+    assert fit_path(template.render(one)) != fit_path(template.render(other))
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9", "\ud55c\uad6d", "\ufb01le", "\u212bngstr\u00f6m", "\u1e9b\u0323"])
+def test_every_normalisation_form_of_a_name_is_another_name(text: str) -> None:
+    forms = {unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")} | {text}
+    names = {encode_name(form) for form in forms}
+    assert len(names) == len(forms) > 1
+    assert all(name.isascii() for name in names)
 
 
 @given(TEXTS)
@@ -74,6 +136,15 @@ def test_every_tag_text_is_made_harmless_once(text: str) -> None:
         (".ssh", "%2Essh"),
         ("../../x", "%2E.%2F..%2Fx"),
         ("https://issuer/#x", "https:%2F%2Fissuer%2F%23x"),
+        (
+            "https://accounts.example.com/realms/a b?x=1#Jane Doe",
+            "https:%2F%2Faccounts.example.com%2Frealms%2Fa%20b%3Fx=1%23Jane%20Doe",
+        ),
+        ("caf\u00e9", "caf%C3%A9"),
+        ("cafe\u0301", "cafe%CC%81"),
+        ("\0", "%00"),
+        ("/", "%2F"),
+        ("x" * 300, "x" * 167 + "~c2f093e41879e412280bfcc0ed6533e4"),
         ("a\nb\0", "a%0Ab%00"),
         ("a\n", "a%0A"),
         ("100%", "100%25"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tailrace.batch import Batch, Position, Record
-from tailrace.checkpoint import Checkpoint
+from tailrace.checkpoint import Checkpoint, generations
 from tailrace.context import Clock, Context
 from tailrace.deadletter import FILE as DEAD_LETTER_FILE
 from tailrace.pipeline import Pipeline, PipelineFailed
@@ -134,8 +134,8 @@ def test_slow_commits_hold_more_events_but_not_without_bound(tmp_path: Path) -> 
     assert slow.flushed == [3, 12, 5]  # the first took long: then up to 240 bytes
 
 
-def test_a_commit_is_due_once_as_much_time_went_by_as_the_last_one_took(tmp_path: Path) -> None:
-    sink = SlowSink(seconds=10.0)
+def test_a_commit_is_due_once_four_times_as_much_time_went_by_as_the_last_one_took(tmp_path: Path) -> None:
+    sink = SlowSink(seconds=0.625)
     run(pipeline(tmp_path, clock=HandClock(step=2.5), out=sink))
     assert sink.flushed == [3, 9, 8]
 
@@ -299,6 +299,33 @@ def test_the_source_may_give_up_only_what_the_generation_before_covers(tmp_path:
     made = Pipeline(context, Watching(lines=LINES, batch_size=5), [], {"out": ListSink()}, commit_bytes=1)
     run(made)
     assert given_up == [(5, 10), (10, 15), (15, 20)]
+
+
+def test_what_is_announced_stands_in_both_generations_before_anything_is_written_and_costs_nothing_later(
+    tmp_path: Path,
+) -> None:
+    class Announcing(ListSink, kw_only=True):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.seen: list[list[tuple[int, bool]]] = []
+
+        def prepare(self) -> Position:
+            return {"file": 0} if len(self.seen) in (0, 2) else {}
+
+        def flush(self) -> Position:
+            stored = [each.state for each in generations(self.context.state_dir)]
+            self.seen.append([(state.generation, "file" in state.sinks["out"]) for state in stored if state])
+            return super().flush()
+
+    sink = Announcing()
+    context = Context(pipeline="test", state_dir=tmp_path)
+    run(Pipeline(context, ListSource(lines=LINES, batch_size=5), [], {"out": sink}, commit_bytes=1))
+    assert sink.seen == [
+        [(2, True), (1, True)],
+        [(3, True), (2, True)],  # nothing was announced: as the commit before left it
+        [(6, True), (5, True)],
+        [(7, True), (6, True)],
+    ]
 
 
 def test_a_damaged_checkpoint_falls_back_one_generation_and_the_output_is_still_exact(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 from reloading import Running, append, numbers, tail
-from webhook import wait_until
+from waiting import wait_until
 
 from tailrace.lock import hold, holder
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from reloading import Options, Running, numbers, tail
 from test_webhook_kill import free_port
-from webhook import event_list, wait_until
+from waiting import wait_until
+from webhook import event_list
 
 from tailrace_plugins.sources.webhook import Webhook
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from answering import App, Limits, limiting, serving
 from posting import connected, read_all
-from running import wait_until
+from waiting import wait_until
 
 
 @pytest.fixture

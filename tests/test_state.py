@@ -112,7 +112,7 @@ def test_show_says_how_far_everything_is(stored: Stored) -> None:
     size = dead_letter.stat().st_size
     first, empty, second, *lines = result.stdout.splitlines()
     assert (first, empty) == (f"{stored.state_dir}: no process holds it", "")
-    assert second.startswith("audit: generation 2, saved 20")
+    assert second.startswith("audit: generation 3, saved 20")
     assert lines == [
         f"  source {stored.input}: read up to 25, has 25 bytes, 0 to read",
         f"  file {stored.output}: recorded 16, has 16, ok",
@@ -124,7 +124,7 @@ def test_show_says_how_far_everything_is(stored: Stored) -> None:
 def test_show_as_json_has_the_same(stored: Stored) -> None:
     code, pipeline = stored.show()
     assert code == 0
-    assert (pipeline["name"], pipeline["generation"], pipeline["dead_letters"]) == ("audit", 2, 1)
+    assert (pipeline["name"], pipeline["generation"], pipeline["dead_letters"]) == ("audit", 3, 1)
     assert pipeline["saved"] == pytest.approx(stored.checkpoint.stat().st_mtime)
     assert pipeline["inputs"] == [{"path": str(stored.input), "offset": 25, "state": "ok", "size": 25, "lag": 0}]
 
@@ -168,7 +168,7 @@ def test_output_that_is_gone_is_a_state_that_is_not_in_order(stored: Stored) -> 
 
 def test_output_that_was_only_announced_is_in_order(stored: Stored) -> None:
     stored.output.unlink()
-    stored.save(State(generation=3, sinks={"file": {str(stored.output): 0}}))
+    stored.save(State(generation=4, sinks={"file": {str(stored.output): 0}}))
     code, output = stored.show_output()
     assert (code, output["state"]) == (0, "ok")
     assert "recorded 0, not written yet" in tailrace("show", stored.state_dir).stdout
@@ -180,7 +180,7 @@ def test_dead_letter_file_that_is_gone_holds_none(stored: Stored) -> None:
 
 
 def test_pipeline_without_dead_letters_has_no_number_of_them(stored: Stored) -> None:
-    stored.save(State(generation=3, source={"next": 7}, sinks={"other": {"cursor": "x", "relative": 3}}))
+    stored.save(State(generation=4, source={"next": 7}, sinks={"other": {"cursor": "x", "relative": 3}}))
     code, pipeline = stored.show()
     assert (code, pipeline["dead_letters"], pipeline["inputs"], pipeline["outputs"]) == (0, None, [], [])
     assert "dead letters" not in tailrace("show", stored.state_dir).stdout
@@ -213,16 +213,16 @@ def test_input_that_is_gone_is_told(stored: Stored) -> None:
 def test_lag_of_a_compressed_input_is_not_known(stored: Stored) -> None:
     packed = stored.input.with_suffix(".gz")
     packed.write_bytes(b"packed")
-    stored.save(State(generation=3, source={str(packed): {"offset": 1000}}))
+    stored.save(State(generation=4, source={str(packed): {"offset": 1000}}))
     place = stored.show_input()
     assert (place["path"], place["state"], place["lag"]) == (str(packed), "ok", None)
 
 
 def test_damaged_checkpoint_is_shown_with_the_generation_before_it(stored: Stored) -> None:
-    stored.save(State(generation=3))
+    stored.save(State(generation=4))
     stored.checkpoint.write_bytes(b"\0" * 100)
     code, pipeline = stored.show()
-    assert (code, pipeline["generation"]) == (1, 2)
+    assert (code, pipeline["generation"]) == (1, 3)
     assert pipeline["damage"] == [f"{stored.checkpoint}: the first line is not a checkpoint header"]
     assert f"  DAMAGED {stored.checkpoint}: " in tailrace("show", stored.state_dir).stdout
 
@@ -267,9 +267,9 @@ def test_forgotten_file_lets_the_pipeline_start_again(stored: Stored) -> None:
 
 
 def test_forgetting_in_a_pipeline_that_never_finished_a_commit_keeps_its_first_start(stored: Stored) -> None:
-    stored.save(State(generation=3, sinks={"file": {str(stored.output): 16}}))
+    stored.save(State(generation=4, sinks={"file": {str(stored.output): 16}}))
     assert tailrace("forget", stored.state_dir, "audit", stored.output).exit_code == 0
-    assert Checkpoint(Context("audit", stored.state_dir / "audit")).load() == State(generation=4, sinks={"file": {}})
+    assert Checkpoint(Context("audit", stored.state_dir / "audit")).load() == State(generation=5, sinks={"file": {}})
 
 
 def test_relative_name_of_a_file_is_that_of_the_working_directory(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from reloading import Running, append, numbers, tail
-from webhook import wait_until
+from waiting import wait_until
 
 RESTORED = "the checkpoint was removed while its pipeline ran; it was written again and nothing is lost by that"
 

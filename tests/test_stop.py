@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def test_pipeline_that_hangs_is_abandoned_at_the_deadline_and_the_others_end_wel
     place.config.write_text(text)
     assert tailrace("run", place.config, "--once").returncode == 0
     assert place.written("bad") == place.written("good") == EVENTS
+
+
+def test_pipeline_whose_output_nobody_takes_stops_no_other_one_and_loses_nothing(place: Place) -> None:
+    more = [b'{"verb":"list","n":%d}' % number for number in range(5_000)]  # more than a pipe holds
+    place.write_events(more)
+    place.configure("bad", "good")
+    text = place.config.read_text()
+    place.config.write_text(text.replace("{type: announce}", "{type: stdout}", 1))
+    reader, writer = os.pipe()
+    with running("run", place.config, "--stop-timeout", "1", stdout=writer) as service:
+        os.close(writer)
+        service.wait_for_events(place, EVENTS + more, "good")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.end() == 1
+    assert [event["pipelines"] for event in service.log if "abandoned" in event["message"]] == [["bad"]]
+    os.close(reader)
+    place.config.write_text(text)
+    assert tailrace("run", place.config, "--once").returncode == 0
+    assert place.written("bad") == place.written("good") == EVENTS + more
 
 
 def test_process_that_is_paused_goes_on_where_it_was(place: Place) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from running import wait_until
+from waiting import wait_until
 
 from tailrace_plugins.receiving.watched import Watched, exposed
 

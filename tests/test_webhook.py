@@ -9,7 +9,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from webhook import Running, event_list, wait_until
+from waiting import wait_until
+from webhook import Running, event_list
 
 from tailrace.stage import OptionError
 from tailrace_plugins.sources.webhook import Webhook

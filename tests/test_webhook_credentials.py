@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from authority import Authority, trusting, write_all
 from posting import Answer, Client, connected, event_list, post, read_answer
-from running import receiving, wait_until
+from running import receiving
+from waiting import wait_until
 
 from tailrace.stage import Payload
 from tailrace.testing import ListSink

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 from api_server import ApiServer
-from running import wait_until
 from test_audit_by_user import BODIES, cut
 from test_webhook_kill import CONFIG, free_port
+from waiting import wait_until
 
 from tailrace.names import encode_name
 

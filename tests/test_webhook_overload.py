@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from posting import Answer
 from test_webhook_kill import CONFIG, free_port
-from webhook import Answer, Running, event_list, wait_until
+from waiting import wait_until
+from webhook import Running, event_list
 
 from tailrace.durable import Disk
 from tailrace.stage import Payload

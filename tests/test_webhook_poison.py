@@ -17,7 +17,8 @@ from typing import Final
 import pytest
 from poison import HOUR, READABLE, UNREADABLE, USERS, dead_letter, directory_of, event
 from test_webhook_kill import CONFIG, free_port
-from webhook import Running, event_list, wait_until
+from waiting import wait_until
+from webhook import Running, event_list
 
 from tailrace.config import load
 from tailrace.registry import Registry

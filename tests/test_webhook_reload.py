@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from posting import Client, connected, event_list, post
 from rotating import Site, Traffic, basic, rename, rewrite, swap_links
-from running import Receiver, receiving, wait_until
+from running import Receiver, receiving
+from waiting import wait_until
 
 FILES_ARE_LOOKED_AT = 0.1  # seconds between two looks, here
 

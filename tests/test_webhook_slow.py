@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from authority import Authority, trusting, write_all
 from posting import connected, event_list, post, read_all
-from running import receiving, wait_until
+from running import receiving
+from waiting import wait_until
 
 BODY = event_list("a")
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -24,12 +25,13 @@ BODIES = [[b'{"n":%d,"i":%d}' % (number, item) for item in range(3)] for number 
 class ManualClock(Clock):
     def __init__(self) -> None:
         self.now = 1000.0
+        self.set_by = 0.0  # how far somebody has set the clock on the wall
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.set_by
 
 
 def digest(number: int) -> bytes:
@@ -185,6 +187,23 @@ def test_the_window_of_repetitions_ends(state: Path) -> None:
     life.stop()
 
 
+@pytest.mark.parametrize("seconds", [-86_400.0, -700.0, 86_400.0])
+def test_the_window_of_repetitions_does_not_move_when_the_clock_is_set(state: Path, seconds: float) -> None:
+    clock = ManualClock()
+    life = Life(state, clock=clock)
+    life.store(1)
+    clock.set_by = seconds
+    clock.now += 599
+    assert life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
+    if seconds < 0:  # a life that begins later cannot know that the clock went ahead
+        life.stop()
+        life = Life(state, clock=clock)
+        assert life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
+    clock.now += 602
+    assert not life.spool.append(record(1, BODIES[1]), digest(1), clock.time()).repeated
+    life.stop()
+
+
 def test_the_same_body_on_two_connections_is_stored_once_and_both_wait_for_it(state: Path) -> None:
     class GatedDisk(Disk):
         gate = threading.Event()
@@ -258,6 +277,21 @@ def test_committed_segments_are_deleted_and_numbers_never_come_again(state: Path
     life.store(50, [b"{}"])
     assert life.segments()[0].name > last
     assert life.read() == [b"{}"]  # though the number of the lost segment was higher than any on disk
+    life.stop()
+
+
+def test_segments_that_somebody_removed_are_let_go_of(state: Path) -> None:
+    life = Life(state, limit=400)
+    for number in range(1, 3):
+        life.store(number)
+    assert life.spool.oldest() == 1000.0
+    life.segments()[0].unlink()
+    assert life.spool.oldest() is None
+    life.spool.release(Place(2, 0))
+    assert list(life.spool.segments()) == [2]
+    shutil.rmtree(life.spool.directory)
+    life.spool.release(Place(3, 0))
+    assert life.spool.used() == 0
     life.stop()
 
 

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from posting import event_list, post
-from running import Receiver, receiving, wait_until
+from running import Receiver, receiving
+from waiting import wait_until
 
 from tailrace.serving import Address, HttpServer
 from tailrace_plugins.receiving.tls import make_context

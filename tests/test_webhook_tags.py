@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from posting import connected, event_list, post, read_answer
-from running import receiving, wait_until
+from running import receiving
+from waiting import wait_until
 
 from tailrace_plugins.receiving.tags import TagTemplate
 from tailrace_plugins.sinks.file import File

@@ -15,7 +15,8 @@ from authority import DAY, SERVER, Authority, trusting, write_all
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from posting import Answer, Client, connected, event_list, post, read_all
-from running import Receiver, receiving, wait_until
+from running import Receiver, receiving
+from waiting import wait_until
 
 from tailrace.certificates import Pair
 

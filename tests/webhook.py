@@ -5,10 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
+
+from posting import Answer
+from waiting import wait_until
 
 from tailrace.context import Context
 from tailrace.durable import Disk
@@ -24,28 +27,6 @@ HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items
 def event_list(items: Iterable[bytes]) -> bytes:
     """Make a body as the API server does."""
     return HEAD + b",".join(items) + b"]}\n"
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]  # by name in lower case
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def wait_until(is_so: Callable[[], bool], limit: float = LIMIT) -> None:
-    """Wait for a condition, looking often."""
-    pause = threading.Event()
-    for _ in range(int(limit / 0.005)):
-        if is_so():
-            return
-        pause.wait(0.005)
-    raise AssertionError("it did not come true in time")
 
 
 class Running:

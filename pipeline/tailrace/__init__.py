@@ -4,12 +4,13 @@ What a stage needs is here; everything else is imported by its full module path.
 """
 
 from tailrace.batch import UNCHANGED, Batch, Position, Record
+from tailrace.claim import Claim
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, format_field, parse_field
 from tailrace.ledger import Ledger
 from tailrace.lines import split_lines
 from tailrace.match import TagPattern
-from tailrace.memo import Memo, Same, apart, combine
+from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
@@ -39,6 +40,7 @@ __all__ = [
     "UNCHANGED",
     "BadEvent",
     "Batch",
+    "Claim",
     "Clock",
     "Context",
     "Damaged",
@@ -59,7 +61,6 @@ __all__ = [
     "RecordFilter",
     "Reject",
     "Retry",
-    "Same",
     "Sink",
     "SlicePaths",
     "Source",
@@ -70,8 +71,6 @@ __all__ = [
     "Template",
     "TemplateError",
     "TimeSlicer",
-    "apart",
-    "combine",
     "encode_name",
     "fit_path",
     "format_field",

@@ -224,10 +224,12 @@ class Batch:
         lines = list(self.lines)
         for index, (record, before) in enumerate(zip(self._records, self._records_before, strict=True)):
             try:
-                if _canonical(record) != before:
-                    lines[index] = encode_value(record)
+                after = encode_value(record)
+                if after != before:
+                    lines[index] = after
             except (EditError, RecursionError) as error:
-                self._pending_rejects.setdefault(index, Reason("cannot_change", str(error)))
+                if not _is_as_before(record, before):
+                    self._pending_rejects.setdefault(index, Reason("cannot_change", str(error)))
         self._records = None
         self._records_before = []
         self._replace_lines(lines)
@@ -354,6 +356,14 @@ class Batch:
         if self._records is not None:
             self._records = [self._records[i] for i in indexes]
             self._records_before = [self._records_before[i] for i in indexes]
+
+
+def _is_as_before(record: Record, before: bytes) -> bool:
+    """Tell of a record that cannot be encoded whether it could not be before either, and is the same."""
+    try:
+        return _canonical(record) == before
+    except RecursionError:
+        return False
 
 
 def _canonical(record: Record) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ class Product:
     payloads: dict[str, Payload] = field(default_factory=dict)  # by sink; none if there is nothing for it
     is_packed: bool = False  # the payloads come from `Sink.pack`
     notes: list[tuple[Any, ...]] = field(default_factory=list)  # what the source shall say or count
+    log: list[logging.LogRecord] = field(default_factory=list)  # what stages said in another process
 
 
 class Chain:

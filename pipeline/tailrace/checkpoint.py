@@ -81,7 +81,6 @@ class Checkpoint:
         """Write what this object knows to have been there, if it was removed."""
         if self._known is None or self.path.exists() or self.previous.exists():
             return
-        make_directories(self._context.disk, str(self.path.parent))
         self.save(self._known)
         self._context.log.error(
             "the checkpoint was removed while its pipeline ran; it was written again and nothing is lost by that",
@@ -105,6 +104,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Store `state` durably in place of the present one, which becomes the previous one."""
+        make_directories(self._context.disk, str(self.path.parent))  # it may have been removed meanwhile
         replace_file(self._context.disk, self.path, encode(state), previous=self.previous)
         self._known = state
 

@@ -63,6 +63,7 @@ class Crew:
         self._idle: queue.LifoQueue[_Hand] = queue.LifoQueue()  # the last one first: its caches are warm
         self._hands: list[_Hand] = []
         self._used = 0.0
+        self.idle_seconds = IDLE_SECONDS
 
     @property
     def is_busy(self) -> bool:
@@ -108,7 +109,7 @@ class Crew:
 
     def rest(self) -> None:
         """There is nothing to do at present: after a while the processes end."""
-        if self._hands and self._context.clock.monotonic() - self._used >= IDLE_SECONDS:
+        if self._hands and self._context.clock.monotonic() - self._used >= self.idle_seconds:
             self.close()
 
     def close(self) -> None:
@@ -143,13 +144,13 @@ class _Setup:
     """What a process is told at its beginning."""
 
     def __init__(self, context: Context, filters: Sequence[Filter], sinks: Mapping[str, Sink]) -> None:
-        self._told = context.pipeline, context.state_dir, tuple(filters), dict(sinks)
+        self._told = context.pipeline, context.state_dir, tuple(filters), dict(sinks), context.log.getEffectiveLevel()
 
     def encoded(self) -> tuple[dict[str, Any], bytes]:
         """Give what must be known before the stages can be unpickled, and the stages."""
         from tailrace.registry import folder_of  # not for those who only look at the package
 
-        _, _, filters, sinks = self._told
+        _, _, filters, sinks, _ = self._told
         folders = [folder for stage in (*filters, *sinks.values()) if (folder := folder_of(type(stage)))]
         return {"path": sys.path, "folders": list(dict.fromkeys(folders))}, pickle.dumps(self._told)
 
@@ -158,13 +159,14 @@ class _Hand:
     """One process, as its pipeline sees it."""
 
     def __init__(self, setup: _Setup) -> None:
+        told = setup.encoded()
         self._socket, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603 - our own Python, our own module
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
-        for part in setup.encoded():
+        for part in told:
             self._ask(part)
 
     def work(self, span: Span) -> Product:

@@ -110,6 +110,14 @@ class FaultyDisk(Disk):
         for descriptor in descriptors.values():
             self.fsync(descriptor)
 
+    def sync_file_system(self, descriptor: int) -> None:
+        """Mark everything as safe: all files lie on one file system."""
+        if self._fails():
+            raise self._fail("syncfs", self._paths[descriptor])
+        for path in {*self._synced_lengths, *self._cut_contents}:
+            self._forget(path)
+        self._name_changes.clear()
+
     def _forget(self, path: str) -> None:
         """No byte of the file is in danger: it is synced, or not there any more."""
         self._synced_lengths.pop(path, None)

@@ -8,13 +8,16 @@ DESCRIPTOR is that of a socket. It ends when the socket does.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
+import queue
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+from logging.handlers import QueueHandler
 from typing import Any
 
 from tailrace.chain import Chain, Product
@@ -48,16 +51,19 @@ def _chain(setup: dict[str, Any], stages: Callable[[], bytes]) -> Chain:
 
         for folder in setup["folders"]:
             Registry().add_folder(folder)
-    name, state_dir, filters, sinks = pickle.loads(stages())  # noqa: S301 - from our own pipeline
+    name, state_dir, filters, sinks, level = pickle.loads(stages())  # noqa: S301 - from our own pipeline
     context = Context(pipeline=name, state_dir=state_dir)
     for stage in (*filters, *sinks.values()):
         stage.attach(context)
+    context.log.setLevel(level)
     return Chain(filters, sinks)
 
 
 def _work(chain: Chain, stretch: Any, descriptor: int) -> tuple[str, Product | str]:
     """Work on one span; whatever goes wrong is an answer too."""
     notes: list[tuple[Any, ...]] = []
+    said: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    logging.getLogger().handlers = [QueueHandler(said)]
     try:
         product = chain.run_all(stretch.batches(descriptor, lambda *note: notes.append(note)))
     except SpanUnread as error:
@@ -67,6 +73,8 @@ def _work(chain: Chain, stretch: Any, descriptor: int) -> tuple[str, Product | s
     except Exception:
         return "bug", traceback.format_exc()
     product.notes = notes
+    while not said.empty():
+        product.log.append(said.get())
     return "product", product
 
 

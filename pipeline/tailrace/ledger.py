@@ -2,8 +2,8 @@
 
 The file sink and the dead letter write through it. Its rules make "exactly once" out of a checkpoint:
 
-1. No byte is appended to a file whose present length is not in the durable checkpoint (`prepare` comes first), so
-   recovery knows where to cut, and bytes that somebody else wrote are never cut.
+1. No byte is appended to a file whose present length is not in the durable checkpoint, in both of its generations
+   (`prepare` comes first), so recovery knows where to cut, and bytes that somebody else wrote are never cut.
 2. One append per file and commit, and it is whole: for gzip, whole members.
 3. A file that is shorter than recorded, or gone, is `Damaged`, and so is one that somebody else wrote to.
 4. Files are open only while a commit writes them, so neither a cap nor an idle timer is needed.
@@ -77,14 +77,15 @@ class Ledger:
         """Append to each file its chunks in one write, make all durable, and give the new lengths.
 
         The paths must have been prepared. Writes all files first and syncs them then, so that the file system
-        can join the work.
+        can join the work; where there are more than may be open at once, it is synced as a whole.
         """
         lengths: dict[str, int] = {}
         touched: list[str] = []
         try:
-            items = iter(chunks.items())
-            while group := list(islice(items, self._max_open)):
-                lengths |= self._append_group(group, touched)
+            if len(chunks) > self._max_open:
+                lengths = self._append_many(chunks, touched)
+            else:
+                lengths = self._append_group(list(chunks.items()), touched)
             for directory in {os.path.dirname(path): None for path in chunks if self.lengths[path] == 0}:
                 sync_directory(self._disk, directory)
         except (OSError, Damaged):
@@ -96,14 +97,36 @@ class Ledger:
         self.lengths |= lengths
         return lengths
 
-    def _append_group(self, group: Sequence[tuple[str, Sequence[bytes]]], touched: list[str]) -> dict[str, int]:
+    def _append_many(self, chunks: Mapping[str, Sequence[bytes]], touched: list[str]) -> dict[str, int]:
+        """Append to more files than may be open at once, and sync their file system."""
         lengths: dict[str, int] = {}
-        with contextlib.ExitStack() as opened:
-            descriptors: dict[str, int] = {}
+        directory = os.path.dirname(next(iter(chunks)))
+        make_directories(self._disk, directory, self.directory_mode)
+        # opened before anything is written, so that no error between write and sync is missed
+        descriptor = self._disk.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            synced = os.fstat(descriptor).st_dev if self._disk.syncs_file_systems else None
+            items = iter(chunks.items())
+            while group := list(islice(items, self._max_open)):
+                lengths |= self._append_group(group, touched, synced)
+            if synced is not None:
+                with naming(directory):
+                    self._disk.sync_file_system(descriptor)
+        finally:
+            self._disk.close(descriptor)
+        return lengths
+
+    def _append_group(
+        self, group: Sequence[tuple[str, Sequence[bytes]]], touched: list[str], synced: int | None = None
+    ) -> dict[str, int]:
+        """Append to some files; those of the device `synced` are left for the caller to sync."""
+        lengths: dict[str, int] = {}
+        descriptors: dict[str, int] = {}
+        devices: dict[str, int] = {}
+        try:
             for path, parts in group:
                 descriptor = descriptors[path] = self._open(path)
-                opened.callback(self._disk.close, descriptor)
-                self._check(path, descriptor)
+                devices[path] = self._check(path, descriptor)
                 touched.append(path)
                 if self.lengths[path] == 0:
                     self._hand_over(descriptor)
@@ -111,7 +134,10 @@ class Ledger:
                 with naming(path):
                     write_all(self._disk, descriptor, data)
                 lengths[path] = self.lengths[path] + len(data)
-            self._disk.fsync_all(descriptors)
+            self._disk.fsync_all({path: descriptors[path] for path in descriptors if devices[path] != synced})
+        finally:
+            for descriptor in descriptors.values():
+                self._disk.close(descriptor)
         return lengths
 
     def forget(self, paths: Iterable[str]) -> dict[str, None]:
@@ -142,8 +168,8 @@ class Ledger:
         """Who may read a file may enter its directory."""
         return self._mode | (self._mode & 0o444) >> 2 | 0o300
 
-    def _check(self, path: str, descriptor: int) -> None:
-        """Refuse a file that somebody else writes to, or that is not as long as we left it."""
+    def _check(self, path: str, descriptor: int) -> int:
+        """Refuse a file that somebody else writes to, or that is not as long as we left it; gives its device."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -157,6 +183,7 @@ class Ledger:
                 f"{path} has {present} bytes where we left it with {self.lengths[path]}: somebody else changed it; "
                 "give each pipeline an output path of its own, and see `tailrace state show`"
             )
+        return about.st_dev
 
 
 def _size(path: str) -> int | None:

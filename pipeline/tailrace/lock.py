@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from types import TracebackType
 from typing import Final
 
 from tailrace.durable import Disk, make_directories, write_all
+from tailrace.logs import ROOT
+from tailrace.machine import network_file_system
 
 NAME: Final = "lock"
 _REMEDIES: Final = {
@@ -80,6 +83,12 @@ class Locks:
                 with contextlib.ExitStack() as taken:
                     taken.enter_context(hold(state_dir))
                     self._held[state_dir] = taken.pop_all()
+                if kind := network_file_system(state_dir):
+                    logging.getLogger(ROOT).warning(
+                        "the state directory is on a network file system, which may lose what was synced and let two "
+                        "hosts have it; set state_dir to a directory on a local disk",
+                        extra={"path": str(state_dir), "type": kind},
+                    )
         except LockError:
             self.keep(before)
             raise

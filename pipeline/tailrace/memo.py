@@ -26,7 +26,7 @@ class Memo(Generic[T]):
             return []
         if not columns:
             return [self._function(())] * count
-        same, keys = combine([_keys(column) for column in columns])
+        same, keys = _combine([_keys(column) for column in columns])
         answers = self._answers.get(same)
         if answers is None:
             answers = self._answers[same] = {}
@@ -44,12 +44,8 @@ class Memo(Generic[T]):
         return [answers[key] for key in keys]
 
 
-Same = tuple[tuple[int, Hashable], ...]
-"""Which columns hold one value throughout, and which value that is."""
-
-
-def combine(columns: Sequence[Sequence[Hashable]]) -> tuple[Same, Sequence[Hashable]]:
-    """Give the columns that hold one value throughout, and a key per event made of the others; `apart` undoes it.
+def _combine(columns: Sequence[Sequence[Hashable]]) -> tuple[Hashable, Sequence[Hashable]]:
+    """Give the columns that hold one value throughout, with their values, and a key per event made of the others.
 
     A tag is mostly the same in a whole batch, and so is the hour; then the key is a string instead of a tuple, which
     is found in a dict in half the time. There must be a column, and an event.
@@ -58,13 +54,6 @@ def combine(columns: Sequence[Sequence[Hashable]]) -> tuple[Same, Sequence[Hasha
     constant = {number for number, _ in same}
     varying = [column for number, column in enumerate(columns) if number not in constant]
     return same, varying[0] if len(varying) == 1 else list(zip(*varying or columns[:1], strict=True))
-
-
-def apart(same: Same, key: Any, count: int) -> list[Hashable]:
-    """Give the values, of `count` columns, that an event with this key has."""
-    varying = iter([key] if len(same) == count - 1 else key)
-    constant = dict(same)
-    return [constant[number] if number in constant else next(varying) for number in range(count)]
 
 
 def _keys(column: Sequence[Any]) -> Sequence[Hashable]:

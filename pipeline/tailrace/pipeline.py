@@ -2,7 +2,8 @@
 
 The commit, in the order that makes it safe (numbers as in the code below):
 
-    1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved
+    1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved, in
+                both generations of the checkpoint
     2  flush    each sink makes what it was given durable
     3  save     source position and sink positions together, atomically   <- the commit point
     4  commit   sinks publish; the source may give up what the generation *before* covers
@@ -33,7 +34,7 @@ from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Sta
 
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
 QUICK_COMMIT = 0.1  # seconds between commits, at least, when the source has nothing more to give
-COMMIT_SHARE = 4  # ... and at least this many times as long as the last commit took
+COMMIT_SHARE = 4  # between commits there is at least this many times as long as the last one took, if memory allows
 SLOW_SHARE = 4  # times `commit_bytes` may wait while commits are slow
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; the last repeats
 
@@ -86,7 +87,7 @@ class Pipeline:
         self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
         for stage in self.stages:
             stage.attach(context)
-        self._crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
+        self.crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()
@@ -110,7 +111,7 @@ class Pipeline:
 
     def lag(self) -> int:
         """Give how many bytes the source knows of that did not go into the sinks yet; for other threads too."""
-        return self.source.lag() + self._crew.size
+        return self.source.lag() + self.crew.size
 
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
@@ -149,7 +150,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of everything; what was not committed is read again by the next `run`."""
-        self._crew.close()
+        self.crew.close()
         for stage in self.stages:
             stage.close()
 
@@ -179,13 +180,13 @@ class Pipeline:
                 # only its position matters if it is empty, and that it is recorded
                 empty = isinstance(given, Batch) and not len(given)
                 self.counts.note_read(self.context.clock.monotonic())
-                self._crew.add(given)
-                while self._crew.is_due or (empty and self._crew.is_busy):
+                self.crew.add(given)
+                while self.crew.is_due or (empty and self.crew.is_busy):
                     self._take()
                 if empty and self._unit.since is not None:
                     self._commit()
                 continue
-            if self._crew.is_busy:
+            if self.crew.is_busy:
                 self._take()
                 continue
             self.freshness.note_all_read(self.context.clock.monotonic(), self.counts.bytes_in)
@@ -195,7 +196,7 @@ class Pipeline:
                 self._rest()
             elif self.context.clock.monotonic() >= self._early_commit_at():
                 self._commit()
-        while self._crew.is_busy and not stop.is_set():
+        while self.crew.is_busy and not stop.is_set():
             self._take()
         if self._unit.since is not None:
             self._commit()
@@ -205,7 +206,7 @@ class Pipeline:
 
     def _patience(self, once: bool) -> float:
         """How long the next read may wait: not at all while there is something to commit and nothing else to do."""
-        if once or self._crew.is_busy:
+        if once or self.crew.is_busy:
             return 0.0
         if self._unit.since is None:
             return IDLE_WAIT
@@ -216,15 +217,15 @@ class Pipeline:
 
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
-        if age < self._commit_took:  # commits, of thousands of files perhaps, shall not take more than half of the time
+        if age < COMMIT_SHARE * self._commit_took:  # of thousands of files, perhaps
             return self._unit.bytes >= self._commit_bytes * SLOW_SHARE
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
 
     def _take(self) -> None:
         """Take what the crew made of a batch or a span into the sinks' memory; commit if that is due."""
-        span = self._crew.first_span()
+        span = self.crew.first_span()
         try:
-            position, product = self._crew.take()
+            position, product = self.crew.take()
         except SpanUnread as error:
             assert span is not None
             self.source.refuse(span)
@@ -237,6 +238,8 @@ class Pipeline:
         self.counts.add(product)
         for note in product.notes:
             self.source.take_note(*note)
+        for record in product.log:
+            self.context.log.handle(record)
         self._dead_letter.add(product.rejects)
         for name, payload in product.payloads.items():
             if product.is_packed:
@@ -248,10 +251,11 @@ class Pipeline:
 
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
+        self._checkpoint.restore()  # if it was removed; else what a webhook read could not be read again
         outputs: dict[str, Callable[[], Position]]
         outputs = {name: sink.prepare for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.prepare}
         fresh = {name: delta for name, prepare in outputs.items() if (delta := prepare())}
-        if fresh:
+        for _ in range(2 if fresh else 0):  # so that the generation to fall back to knows where to cut, too
             self._save({}, fresh)  # 1
         outputs = {name: sink.flush for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.flush}
         positions = {name: flush() for name, flush in outputs.items()}  # 2
@@ -267,7 +271,7 @@ class Pipeline:
         self._last_commit = self.context.clock.monotonic()
         self._commit_took = self._last_commit - started
         self.counts.add_commit(self._commit_took, self.context.clock.time())
-        if self._crew.is_busy:
+        if self.crew.is_busy:
             self.counts.note_read(self._last_commit)
         with contextlib.suppress(Exception):  # a figure that cannot be had is no reason to stop
             self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.lag())
@@ -280,7 +284,7 @@ class Pipeline:
             self._save({}, {})
             self.source.commit(self._state.source)
         self._is_uncovered = False
-        self._crew.rest()
+        self.crew.rest()
         self.freshness.note_rest()
         self.counts.uncommitted_since = None
         self.enter("running")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tailrace.names import HASH_PATTERN, NAME_PATTERN, SHORTENED_PATTERN, TAG_PART_PATTERN
@@ -25,20 +25,13 @@ class Recognised(NamedTuple):
     end: float | None  # by when the slice is over, in seconds since the epoch; None where there was no time
 
 
-class SlicePaths:
+class TemplatePaths:
     """The paths that a template can make: files below the directory `root`, at one depth.
 
-    Raises ValueError if such a path does not tell for certain which time its slice has.
+    Raises ValueError if such a path does not tell for certain what was put into it.
     """
 
-    def __init__(self, template: Template, slicer: TimeSlicer) -> None:
-        times = {piece.attribute for piece in template.pieces if isinstance(piece, TimePiece)}
-        if not times:
-            raise ValueError("the path has no time to go by; add one, like %Y%m%d%H")
-        self._times = _TIMES[: len(times)]
-        if times != set(self._times):
-            raise ValueError("the path tells only a part of the time; it needs all from the year on, like %Y%m%d%H")
-        self._slicer = slicer
+    def __init__(self, template: Template) -> None:
         self.root = os.path.dirname(os.path.abspath(template.literal_prefix + "_"))
         timed = _levels(template.pieces)
         untimed = _levels([UNPARSED_NAME if isinstance(piece, TimePiece) else piece for piece in template.untimed])
@@ -55,6 +48,57 @@ class SlicePaths:
     def matches(self, level: int, name: str) -> bool:
         """Say whether the directory or file `level` levels below the root can have this name."""
         return self._levels[level].fullmatch(name) is not None
+
+    def made(self, path: str) -> bool:
+        """Say whether the template can have made this path, which is relative to the root."""
+        return any(pattern.fullmatch(path) for pattern in self._paths)
+
+    def find(self, failures: list[OSError], empty: set[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Give the regular files whose directories and name match, by their paths relative to the root.
+
+        Not each of them is one that was `made`. Takes down directories that cannot be listed, and those below the root
+        that hold nothing at all. Links are not followed.
+        """
+        waiting = [("", 0)]
+        while waiting:
+            below, level = waiting.pop()
+            directory = os.path.join(self.root, below)
+            count = 0
+            try:
+                with os.scandir(directory) as entries:
+                    for count, entry in enumerate(entries, 1):  # noqa: B007
+                        if not self.matches(level, entry.name):
+                            continue
+                        path = os.path.join(below, entry.name)
+                        if level + 1 < self.depth:
+                            if entry.is_dir(follow_symlinks=False):
+                                waiting.append((path, level + 1))
+                        elif entry.is_file(follow_symlinks=False):
+                            yield path, entry
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failures.append(error)
+                continue
+            if level and not count:
+                empty.add(directory)
+
+
+class SlicePaths(TemplatePaths):
+    """Likewise, and which slice each of them is.
+
+    Raises ValueError if such a path does not tell for certain which time its slice has.
+    """
+
+    def __init__(self, template: Template, slicer: TimeSlicer) -> None:
+        times = {piece.attribute for piece in template.pieces if isinstance(piece, TimePiece)}
+        if not times:
+            raise ValueError("the path has no time to go by; add one, like %Y%m%d%H")
+        self._times = _TIMES[: len(times)]
+        if times != set(self._times):
+            raise ValueError("the path tells only a part of the time; it needs all from the year on, like %Y%m%d%H")
+        self._slicer = slicer
+        super().__init__(template)
 
     def recognise(self, path: str) -> Recognised | None:
         """Read a path, relative to the root; None if the template cannot have made it."""

@@ -264,7 +264,8 @@ class Sink(Stage, kw_only=True):
     def prepare(self) -> Position:
         """Say, before `flush`, the present position of everything that it will touch for the first time.
 
-        It is durable before `flush` is called, so that recovery always knows where to cut. Nothing new: `{}`.
+        It is durable before `flush` is called, in both generations of the checkpoint, so that recovery always knows
+        where to cut. Nothing new: `{}`.
         """
         return {}
 

@@ -54,8 +54,15 @@ def forget(
 
 
 @app.command()
-def verify(state_dir: StateDir) -> None:
+def verify(
+    state_dir: StateDir,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Only what the checkpoints record, not files closed long ago.")
+    ] = False,
+) -> None:
     """Check every checkpoint and every file that it records, to the last committed byte. Changes nothing.
+
+    And every other file that the path of a sink can have made: that its compressed members are whole.
 
     Ends with 0 if all is whole, else with 1, and says what is wrong, where, and what to do.
     """
@@ -66,7 +73,7 @@ def verify(state_dir: StateDir) -> None:
     check_state_dir(state_dir)
     with os_errors():
         holder = lock.holder(state_dir)
-        found = verify_all(state_dir)
+        found = verify_all(state_dir, closed=not recorded)
     for line in verification_lines(state_dir, holder, found):
         print(line)
     if any(pipeline.findings for pipeline in found):

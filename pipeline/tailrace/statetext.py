@@ -47,6 +47,7 @@ def verification_lines(state_dir: Path, holder: str | None, found: Iterable[Veri
         wrong = len(pipeline.findings)
         generation = f"generation {pipeline.state.generation}" if pipeline.state else "no checkpoint can be read"
         size = f"{pipeline.files} files, {pipeline.bytes} bytes committed"
+        size += f", {pipeline.closed} closed files" if pipeline.closed else ""
         state = f"{wrong} things are wrong" if wrong else "whole"
         yield f"{escape(pipeline.name)}: {generation}, {size}: {state}"
         for finding in pipeline.findings:

@@ -14,6 +14,7 @@ what was broken.
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -201,12 +202,19 @@ def check_sink(make: Callable[[], Sink], written: Callable[[], list[bytes]], lin
     with tempfile.TemporaryDirectory() as directory:
         context = Context(pipeline="check", state_dir=Path(directory))
 
-        def write(position: Position | None, part: Sequence[bytes]) -> tuple[Position, Position]:
+        def write(
+            position: Position | None, part: Sequence[bytes], *, packed: bool = False
+        ) -> tuple[Position, Position]:
             """Go through a commit; give the position to recover from before the save, and the one after it."""
             sink = make()
             sink.attach(context)
             sink.open(position)
-            sink.write(sink.encode(Batch(list(part), tag="test")))
+            batches = [Batch(list(lines), tag="test") for lines in (part[: len(part) // 2], part[len(part) // 2 :])]
+            if packed:
+                sink.write_packed(pickle.loads(pickle.dumps(sink.pack(list(map(sink.encode, batches))))))  # noqa: S301
+            else:
+                for batch in batches:
+                    sink.write(sink.encode(batch))
             prepared = merge(position or {}, sink.prepare())
             flushed = merge(prepared, sink.flush())
             sink.commit(flushed)
@@ -218,7 +226,9 @@ def check_sink(make: Callable[[], Sink], written: Callable[[], list[bytes]], lin
         _, first = write(None, lines[:half])
         assert written() == list(lines[:half]), "what was committed is not what is there"
         before, _ = write(first, lines[half:])
-        _, last = write(before, lines[half:])  # as if the process had died just before the checkpoint was saved
+        _, last = write(
+            before, lines[half:], packed=True
+        )  # as if the process had died just before the checkpoint was saved
         assert written() == list(lines), "after a crash between flush and save, the events are not there exactly once"
         write(last, [])
         assert written() == list(lines), "a commit of nothing changed what is there"

@@ -16,11 +16,14 @@ from typing import Final
 
 from tailrace import deadletter, letters
 from tailrace.checkpoint import CURRENT, State, generations, pipelines
+from tailrace.closed import closed_slices
 from tailrace.inspection import recorded_files
 from tailrace.logs import escape
-from tailrace.members import MAGIC, SUFFIXES, Kind, read_member
+from tailrace.members import MAGIC, SUFFIXES, Kind, Member, read_member
 
 TEMPORARY: Final = f"{CURRENT}.tmp"
+_OTHER_USER: Final = "verify as the user that runs the pipeline"
+_BAD_DISK: Final = "look at the disk: dmesg, smartctl"
 _RESTORE_CHECKPOINT: Final = (
     "restore it from a backup, or move it away and start from the beginning, which repeats events"
 )
@@ -50,17 +53,21 @@ class Verification:
     state: State | None = None
     files: int = 0  # that were looked at
     bytes: int = 0  # of them that are committed
+    closed: int = 0  # files that the checkpoint has forgotten, and that were looked at
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is in order, and a person may wonder about
 
 
-def verify(state_dir: Path) -> list[Verification]:
-    """Look at every pipeline of a state directory; raises OSError if it cannot be read."""
+def verify(state_dir: Path, *, closed: bool = False) -> list[Verification]:
+    """Look at every pipeline of a state directory; raises OSError if it cannot be read.
+
+    `closed`: also at the files that its sinks have written and that the checkpoint has forgotten since.
+    """
     os.listdir(state_dir)  # an error if it cannot be read, which a search for names in it would hide
-    return [verify_pipeline(state_dir, directory) for directory in pipelines(state_dir)]
+    return [verify_pipeline(state_dir, directory, closed=closed) for directory in pipelines(state_dir)]
 
 
-def verify_pipeline(state_dir: Path, directory: Path) -> Verification:
+def verify_pipeline(state_dir: Path, directory: Path, *, closed: bool = False) -> Verification:
     """Look at one pipeline."""
     found = Verification(directory.name, directory)
     damaged: list[tuple[str, str]] = []
@@ -81,7 +88,68 @@ def verify_pipeline(state_dir: Path, directory: Path) -> Verification:
         found.bytes += length
         found.findings += _check(sink, path, length, _Remedies(state_dir, directory, path))
     found.notes = list(_notes(found))
+    if closed:
+        _look_at_closed(found)
     return found
+
+
+def _look_at_closed(found: Verification) -> None:
+    """Check the files that the checkpoint has forgotten: they hold whole members, and nothing else."""
+    assert found.state is not None
+    failures: list[OSError] = []
+    modes: dict[str, dict[int, list[str]]] = {}  # by sink and mode, the files
+    for sink, path in closed_slices(found.state, failures):
+        found.closed += 1
+        finding, mode = _check_closed(path)
+        if mode is not None:
+            modes.setdefault(sink, {}).setdefault(mode, []).append(path)
+        if finding is not None and not _is_recorded(found.directory, path):
+            found.findings.append(finding)
+    for each in modes.values():
+        (most, _), *others = sorted(each.items(), key=lambda entry: -len(entry[1]))
+        for mode, paths in others:
+            found.notes.append(f"{paths[0]}: has the mode {mode:04o} and others {most:04o}; {len(paths)} files do")
+    found.notes += [f"{error.filename}: it cannot be listed: {error.strerror}" for error in failures]
+
+
+def _check_closed(path: str) -> tuple[Finding | None, int | None]:
+    """Give what is wrong with a closed file, and its mode if that can be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:  # deleted by retention meanwhile
+        return None, None
+    except OSError as error:
+        return Finding(path, f"it cannot be opened: {error.strerror}", _OTHER_USER), None
+    try:
+        status = os.fstat(descriptor)
+        return _first_damage(descriptor, path, status.st_size), stat.S_IMODE(status.st_mode)
+    finally:
+        os.close(descriptor)
+
+
+def _first_damage(descriptor: int, path: str, size: int) -> Finding | None:
+    offset = 0
+    try:
+        kind = _kind(descriptor, path)
+        if kind is None:
+            return None
+        remedy = f"`tailrace gzip salvage {shlex.quote(path)}` copies what is whole; put that in its place"
+        if kind != "gzip":
+            remedy = "restore it from a backup"
+        while offset < size:
+            member = read_member(descriptor, kind, offset, size)
+            if member.damage:
+                return Finding(path, _damaged(kind, member), remedy, offset)
+            offset = member.end
+    except OSError as error:
+        return Finding(path, f"it cannot be read: {error.strerror}", _BAD_DISK)
+    return None if size else Finding(path, f"it is empty, which is no {kind} file", "remove it")
+
+
+def _is_recorded(directory: Path, path: str) -> bool:
+    """Tell whether a pipeline that runs has begun to write the file again since its checkpoint was read."""
+    newest = next((generation.state for generation in generations(directory) if generation.state), None)
+    return newest is not None and any(path in position for position in newest.sinks.values())
 
 
 class _Remedies:
@@ -122,7 +190,7 @@ def _check(sink: str, path: str, length: int, remedies: _Remedies) -> Iterator[F
             yield Finding(path, f"it is gone; {length} bytes of it are recorded", remedies.lost())
         return
     except PermissionError as error:
-        yield Finding(path, f"it cannot be opened: {error.strerror}", "verify as the user that runs the pipeline")
+        yield Finding(path, f"it cannot be opened: {error.strerror}", _OTHER_USER)
         return
     except OSError as error:
         problem = f"it is a link, or else cannot be opened: {error.strerror}"
@@ -140,7 +208,7 @@ def _check(sink: str, path: str, length: int, remedies: _Remedies) -> Iterator[F
         elif length:
             yield from _check_content(descriptor, path, length, remedies)
     except OSError as error:
-        yield Finding(path, f"it cannot be read: {error.strerror}", "look at the disk: dmesg, smartctl")
+        yield Finding(path, f"it cannot be read: {error.strerror}", _BAD_DISK)
     finally:
         os.close(descriptor)
 
@@ -165,14 +233,17 @@ def _check_content(descriptor: int, path: str, length: int, remedies: _Remedies)
     while offset < length:
         member = read_member(descriptor, kind, offset, length)
         if member.damage:
-            problem = f"damaged {kind} member: {member.damage}; it can be read up to here"
-            yield Finding(path, problem, remedies.damaged(kind), offset)
+            yield Finding(path, _damaged(kind, member), remedies.damaged(kind), offset)
             return
         offset = member.end
         is_complete = member.size == member.lines_size
     if not is_complete:
         problem = "the last event has no newline: somebody else has written to the file"
         yield Finding(path, problem, remedies.damaged(kind), offset)
+
+
+def _damaged(kind: Kind, member: Member) -> str:
+    return f"damaged {kind} member: {member.damage}; it can be read up to here"
 
 
 def _kind(descriptor: int, path: str) -> Kind | None:

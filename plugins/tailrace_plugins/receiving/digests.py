@@ -3,6 +3,9 @@
 The digests of stored bodies lie in the heads of their records. Before a segment is deleted they are saved to a file
 of their own; so no commit of the spool has to write more than the records. If that file is damaged or could not be
 saved, the worst that follows is that a repeated body is stored twice.
+
+Their age is told by the clock that nobody sets, but for the time before the process began; what a clock that was set
+back takes to be still to come is regarded as new.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ class Digests:
         self._context = context
         self._window = window
         self._path = context.state_dir / "spool" / "digests"
-        self._times: dict[bytes, float] = {}  # by digest, in the order in which they were stored
+        self._times: dict[bytes, tuple[float, float]] = {}  # by digest, in the order in which they were stored: when
+        # they were received, and the same on the monotonic clock
 
     def load(self) -> None:
         """Read what was saved; a damaged file is reported and left out."""
@@ -48,9 +52,8 @@ class Digests:
 
     def encode(self) -> bytes:
         """Write the digests that are in the window, for `save`."""
-        now = self._context.clock.time()
-        self._times = {digest: at for digest, at in self._times.items() if abs(now - at) <= self._window}
-        return b"".join(_ENTRY.pack(received, digest) for digest, received in self._times.items())
+        self._times = {digest: at for digest, at in self._times.items() if digest in self}
+        return b"".join(_ENTRY.pack(received, digest) for digest, (received, _) in self._times.items())
 
     def save(self, entries: bytes) -> None:
         """Store what `encode` gave. Raises OSError."""
@@ -58,13 +61,15 @@ class Digests:
 
     def add(self, digest: bytes, received: float) -> None:
         """Remember a stored body."""
-        self._times[digest] = received
+        clock = self._context.clock
+        age = max(0.0, clock.time() - received)
+        self._times[digest] = received, clock.monotonic() - age
         if len(self._times) > MOST:
             del self._times[next(iter(self._times))]
 
     def __contains__(self, digest: bytes) -> bool:
-        received = self._times.get(digest)
-        return received is not None and abs(self._context.clock.time() - received) <= self._window
+        times = self._times.get(digest)
+        return times is not None and self._context.clock.monotonic() - times[1] <= self._window
 
     def __len__(self) -> int:
         return len(self._times)

@@ -66,7 +66,12 @@ class Reader:
     def _read(self, number: int, offset: int, end: int) -> Batch | None:
         """Give the record at `offset`, or what lies there in its place; None if that is nothing to speak of."""
         if self._open is None:
-            self._open = Segment(segment_path(self._spool.directory, number))
+            try:
+                self._open = Segment(segment_path(self._spool.directory, number))
+            except FileNotFoundError:
+                self._spool.lose(self._place)
+                self._say_lost(number, offset, None)
+                return None
         segment = self._open
         try:
             record, data = segment.record(offset, end)
@@ -101,13 +106,16 @@ class Reader:
         return batch
 
     def _tell_loss(self, number: int, offset: int, end: int | None) -> None:
+        self._say_lost(number, offset, end)
+        # said once: from here on the place is the beginning of whatever follows
+        self._go_to(Place(number, end or 0) if end is not None else Place(0, 0))
+
+    def _say_lost(self, number: int, offset: int, end: int | None) -> None:
         path = segment_path(self._spool.directory, number)
         self._context.log.error(
             "a segment of the spool is gone, or shorter than it was; what followed the offset is lost",
             extra={"path": path, "offset": offset, "bytes": end},
         )
-        # said once: from here on the place is the beginning of whatever follows
-        self._go_to(Place(number, end or 0) if end is not None else Place(0, 0))
 
     def _position(self) -> dict[str, Any]:
         number, offset = self._place

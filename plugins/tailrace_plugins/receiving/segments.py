@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -104,8 +105,9 @@ class Segment:
 
 
 def delete_segments(disk: Disk, directory: Path, numbers: list[int]) -> None:
-    """Remove segments that are not needed any more, durably, the oldest first."""
+    """Remove segments that are not needed any more, durably, the oldest first. Somebody may have done it before."""
     for number in numbers:
-        disk.unlink(segment_path(directory, number))
-    if numbers:
+        with suppress(FileNotFoundError):
+            disk.unlink(segment_path(directory, number))
+    if numbers and directory.is_dir():
         sync_directory(disk, str(directory))

@@ -8,14 +8,17 @@ The rules:
 4. A segment is appended to by one process; what is found at the start is synced, read, and never appended to.
 5. A segment is deleted once the checkpoint generation *before* the newest covers it.
 6. Beyond the size limit, on a full disk, or on one that fails, bodies are refused at once, and tried again soon.
+7. A segment that was removed while it is written takes no more: what was not read of it is lost, and said to be.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from tailrace import Context
@@ -123,9 +126,7 @@ class Spool:
         if self._writer is not None:
             self._writer.join()
             self._writer = None
-        if self._descriptor >= 0:
-            self._context.disk.close(self._descriptor)
-            self._descriptor = -1
+        self._end_segment()
 
     # Taking bodies
 
@@ -168,7 +169,10 @@ class Spool:
         used = self._used()
         if used and used + size > self._limit:
             return f"the spool is full: {used} bytes wait to be written by the sinks, the limit is {self._limit}"
-        disk = os.statvfs(self.directory)
+        try:
+            disk = os.statvfs(self.directory)
+        except OSError:  # whatever is wrong with it, to write is to find out
+            return None
         free = disk.f_bavail * disk.f_frsize
         reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 10)
         if free - size < reserve:
@@ -194,6 +198,8 @@ class Spool:
 
     def _write(self, group: list[_Pending]) -> None:
         disk = self._context.disk
+        if self._descriptor >= 0:
+            self._check_place()
         if self._is_dirty:
             disk.truncate(self._descriptor, self._length)
             self._is_dirty = False
@@ -207,11 +213,29 @@ class Spool:
             self._is_dirty = False
         self._length += sum(len(pending.data) for pending in group)
 
+    def _check_place(self) -> None:
+        """Give up a segment that has no name any more, for nobody would find what is written there."""
+        path = segment_path(self.directory, self._active)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(self._descriptor)):
+                return
+        self._end_segment()
+        raise FileNotFoundError(errno.ENOENT, "a segment was removed while it was written", path)
+
+    def _end_segment(self) -> None:
+        if self._descriptor >= 0:
+            self._context.disk.close(self._descriptor)
+        self._descriptor, self._is_dirty = -1, False
+
     def _begin_segment(self) -> None:
         disk = self._context.disk
-        if self._descriptor >= 0:
-            disk.close(self._descriptor)
-            self._descriptor = -1
+        self._end_segment()
+        if not self.directory.is_dir():
+            make_directories(disk, str(self.directory))
+            self._context.log.error(
+                "the directory of the spool was removed while it was in use; it is made again",
+                extra={"path": str(self.directory)},
+            )
         number, self._next = self._next, self._next + 1  # a number is used once, come what may
         path = segment_path(self.directory, number)
         descriptor = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
@@ -258,6 +282,11 @@ class Spool:
         """Give the segments there are, in order, and how far each may be read."""
         with self._changed:
             return dict(self._ends)
+
+    def lose(self, place: Place) -> None:
+        """Count what follows `place` in its segment as gone, for it cannot be found any more."""
+        with self._changed:
+            self._ends[place.segment] = place.offset
 
     def release(self, place: Place) -> None:
         """Let go of everything before `place`: it is committed, and will not be asked for again."""

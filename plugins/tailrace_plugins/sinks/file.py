@@ -11,8 +11,8 @@ import grp
 import os
 import pwd
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -21,49 +21,26 @@ from msgspec import Meta
 from tailrace import (
     EVENT_TIME_FIELDS,
     Batch,
+    Claim,
     Ledger,
     Measure,
+    Memo,
     OptionError,
     Payload,
     Position,
-    Retry,
-    Same,
     Sink,
     Template,
     TimeSlicer,
-    apart,
-    combine,
     fit_path,
-    value_text,
 )
 from tailrace.durable import make_directories
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
+from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
 
-MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
-HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
-FEW_BYTES = 32 << 10  # what a span has less of for a slice is compressed later, with more
-_PATHS_LIMIT = 100_000  # distinct (values, slice) pairs whose path is remembered
+_PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
 _T = TypeVar("_T")
-_Key = TypeVar("_Key", bound=Hashable)
-_TEXT = {str, type(None)}
-
-
-class _Pending:
-    """What one slice was given since the last commit: lines, and members that are compressed already."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.size = 0
-        self.members: list[bytes | Future[bytes]] = []
-
-    def take_lines(self) -> bytes:
-        """Give the lines as bytes, and have none any more."""
-        self.lines.append(b"")  # for the newline after the last line
-        data = b"\n".join(self.lines)
-        self.lines, self.size = [], 0
-        return data
 
 
 class File(Sink, kw_only=True):
@@ -78,7 +55,8 @@ class File(Sink, kw_only=True):
     `{field}`, `{tag}`, `{tag[1]}` and `{tag[1:]}` stand for their values, percent-encoded where a file name could
     not hold them; `%Y %m %d %H %M %S` for the event's time, and the finest of them is the length of a slice. Where
     a field is missing the name is `_none`; where there is no time, `_unparsed`. Late events go to their own slice.
-    Each event is written exactly once, and every file is valid after every commit.
+    Each event is written exactly once, and every file is valid after every commit. While the sink runs, a hidden lock
+    in the directory that all paths share, `.tailrace-….lock`, keeps a second one with the same path from starting.
 
     `keep_...` deletes the oldest slices beyond a limit, after a commit, once a minute at most, and directories that get
     empty by it. Every file counts whose path the template can have made: give each sink names of its own. A slice's
@@ -151,7 +129,8 @@ class File(Sink, kw_only=True):
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
         self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
-        self._paths: dict[tuple[Same, Hashable], str] = {}
+        self._paths = Memo(self._path, _PATHS_LIMIT)
+        self._claim = Claim(self._template)
         self._pool: ThreadPoolExecutor | None = None
 
     def reads(self) -> Iterable[str]:
@@ -164,45 +143,52 @@ class File(Sink, kw_only=True):
         return [key for key in (self.include_time_key, self.include_tag_key) if key]
 
     def open(self, position: Position | None) -> None:
-        """Cut all files back to their recorded lengths; Retry if the output directory cannot be written."""
-        self._pending: dict[str, _Pending] = {}
+        """Cut all files back to their recorded lengths.
+
+        Raises Retry if the output directory cannot be written, and Damaged if another pipeline has this template.
+        """
         self._forgotten: frozenset[str] = frozenset()
-        self._held = 0  # bytes of lines in it
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
+        self._piles = Piles(self._compress, self._pool)
         self._ledger = Ledger(
             self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
         )
+        directory = self._claim.directory
+        if os.path.isdir(directory):
+            self._claim.take(self.context)  # before anything is cut
         cut = self._ledger.recover(dict(position or {}))
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
         now = self.context.clock.monotonic()
         self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
-        directory = os.path.dirname(os.path.abspath(self._template.literal_prefix + "_"))
         make_directories(self.context.disk, directory, self._ledger.directory_mode)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            raise Retry(f"output directory {directory} is not writable")
+        self._claim.take(self.context)
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and let others write the files."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        self._claim.release(self.context)
 
     def encode(self, batch: Batch) -> Payload:
         """Group the lines by path."""
         if not len(batch):
             return {}
-        inputs = [_hashable(values) for values in self._template.inputs(batch)]
+        inputs = self._template.inputs(batch)
         if self._template.time_directives:
             inputs.append(self._slicer.keys(batch[field] for field in self.time_fields))
-        lines = self._lines(batch)
-        if not inputs:
-            return {self._path((), (), 0): lines}
-        same, keys = combine(inputs)
-        groups = _group(keys, lines)
-        paths = {key: self._path(same, key, len(inputs)) for key in groups}
-        if len(set(paths.values())) < len(groups):  # several keys for one file; its lines keep their order
-            return _group([paths[key] for key in keys], lines)
-        return {paths[key]: group for key, group in groups.items()}
+        groups: defaultdict[str, list[bytes]] = defaultdict(list)
+        for path, line in zip(self._paths.map(inputs, len(batch)), self._lines(batch), strict=True):
+            groups[path].append(line)  # 0.1 µs per event
+        return dict(groups)
+
+    def _path(self, values: Sequence[Any]) -> str:
+        """Make the path of events with these values; the last one is the key of their slice, if there are slices."""
+        moment = None
+        if self._template.time_directives:
+            *values, slice_key = values
+            moment = self._slicer.moment(slice_key)
+        return fit_path(os.path.abspath(self._template.render(values, moment)))
 
     def _lines(self, batch: Batch) -> list[bytes]:
         if self.include_time_key or self.include_tag_key:
@@ -216,91 +202,31 @@ class File(Sink, kw_only=True):
                 batch[self.include_tag_key] = batch.tags
         return batch.encoded()
 
-    def _path(self, same: Same, key: Hashable, count: int) -> str:
-        path = self._paths.get((same, key))
-        if path is None:
-            if len(self._paths) >= _PATHS_LIMIT:
-                self._paths.clear()
-            values: list[Any] = apart(same, key, count)
-            moment = self._slicer.moment(values.pop()) if self._template.time_directives else None
-            path = self._paths[same, key] = fit_path(os.path.abspath(self._template.render(values, moment)))
-        return path
-
     def pack(self, payloads: list[Payload]) -> Payload:
         """Compress what a span has for each path; of small rests the lines are given."""
-        piles: dict[str, _Pending] = {}
+        piles = Piles(self._compress)
         for payload in payloads:
-            for path, lines in payload.items():
-                pile = piles.get(path)
-                if pile is None:
-                    pile = piles[path] = _Pending()
-                pile.lines += lines
-                pile.size += sum(map(len, lines))
-                if pile.size >= MEMBER_BYTES:
-                    pile.members.append(self._compress(pile.take_lines()))
-        for pile in piles.values():
-            if pile.size >= FEW_BYTES:
-                pile.members.append(self._compress(pile.take_lines()))
-        return {path: (pile.members, pile.lines) for path, pile in piles.items()}
+            piles.add(payload)
+        return piles.pack()
 
     def write(self, payload: Payload) -> None:
         """Keep the lines by path, and compress what is enough for a member."""
-        for path, lines in payload.items():
-            self._keep(path, lines)
-        if self._held >= HELD_BYTES:
-            self._seal_all()
+        self._piles.add(payload)
 
     def write_packed(self, packed: Payload) -> None:
         """Keep the members by path, and the lines that follow them."""
-        for path, (members, lines) in packed.items():
-            if members:
-                pending = self._pending.setdefault(path, _Pending())
-                if pending.lines:
-                    self._seal(pending)
-                pending.members += members
-            if lines:
-                self._keep(path, lines)
-        if self._held >= HELD_BYTES:
-            self._seal_all()
-
-    def _keep(self, path: str, lines: Sequence[bytes]) -> None:
-        pending = self._pending.get(path)
-        if pending is None:
-            pending = self._pending[path] = _Pending()
-        size = sum(map(len, lines))
-        pending.lines += lines
-        pending.size += size
-        self._held += size
-        if pending.size >= MEMBER_BYTES:
-            self._seal(pending)
-
-    def _seal(self, pending: _Pending) -> None:
-        """Turn the slice's lines into a compressed member."""
-        self._held -= pending.size
-        data = pending.take_lines()
-        pending.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
-
-    def _seal_all(self) -> None:
-        for pending in self._pending.values():
-            if pending.lines:
-                self._seal(pending)
+        self._piles.add_packed(packed)
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
-        return self._ledger.prepare(self._pending)
+        return self._ledger.prepare(self._piles.paths)
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        self._seal_all()
-        lengths = self._ledger.append(
-            {
-                path: [member if isinstance(member, bytes) else member.result() for member in pending.members]
-                for path, pending in self._pending.items()
-            }
-        )
+        members = self._piles.take()
+        lengths = self._ledger.append(members)
         now = self.context.clock.monotonic()
-        self._last_append |= dict.fromkeys(self._pending, now)
-        self._pending = {}
+        self._last_append |= dict.fromkeys(members, now)
         idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
         for path in idle:
             del self._last_append[path]
@@ -317,22 +243,8 @@ class File(Sink, kw_only=True):
         return () if self._retention is None else self._retention.measures()
 
 
-def _group(keys: Sequence[_Key], lines: Sequence[bytes]) -> dict[_Key, list[bytes]]:
-    groups: defaultdict[_Key, list[bytes]] = defaultdict(list)
-    for key, line in zip(keys, lines, strict=True):  # 0.2 µs per event
-        groups[key].append(line)
-    return groups
-
-
 def _checked(option: str, make: Callable[[], _T]) -> _T:
     try:
         return make()
     except ValueError as error:
         raise OptionError(option, str(error)) from None
-
-
-def _hashable(values: Sequence[Any]) -> Sequence[Any]:
-    """Give values that can be a key without two different ones being equal, as 1 and true are in Python."""
-    if set(map(type, values)) <= _TEXT:
-        return values
-    return [value if value is None else value_text(value) for value in values]

@@ -134,29 +134,8 @@ class Retention:
         """List the slices, and the directories of the template that hold nothing at all."""
         slices: list[Slice] = []
         empty: set[str] = set()
-        waiting = [("", 0)]
-        while waiting:
-            below, level = waiting.pop()
-            directory = os.path.join(self._paths.root, below)
-            count = 0
-            try:
-                with os.scandir(directory) as entries:
-                    for count, entry in enumerate(entries, 1):  # noqa: B007
-                        if not self._paths.matches(level, entry.name):
-                            continue
-                        path = os.path.join(below, entry.name)
-                        if level + 1 < self._paths.depth:
-                            if entry.is_dir(follow_symlinks=False):
-                                waiting.append((path, level + 1))
-                        elif entry.is_file(follow_symlinks=False):
-                            slices += self._slice(path, entry)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                failures.append(error)
-                continue
-            if level and not count:
-                empty.add(directory)
+        for path, entry in self._paths.find(failures, empty):
+            slices += self._slice(path, entry)
         return slices, empty
 
     def _slice(self, path: str, entry: os.DirEntry[str]) -> Iterator[Slice]:
