@@ -30,4 +30,4 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks.bench_stages
-	$(BIN)/python -m benchmarks.bench_pipeline
+	$(BIN)/python -m benchmarks.bench_pipeline --check

@@ -3,6 +3,8 @@
     python -m benchmarks.bench_pipeline                   the sample, repeated to 400 MB
     python -m benchmarks.bench_pipeline --workload        invented events, three hours, 40 namespaces
     python -m benchmarks.bench_pipeline --input FILE --size 1000 --json figures.json
+    python -m benchmarks.bench_pipeline --check           fails if the job costs clearly more than in baseline.json
+    python -m benchmarks.bench_pipeline --record          writes a new baseline.json
 
 No figure is printed unless every run's output held all events and all bytes of the input.
 """
@@ -11,23 +13,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import median
 
-from benchmarks import workload
-from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, count, read, repeat_input
-from benchmarks.measure import Cost, middle, repeat, run
+from benchmarks import regression, workload
+from benchmarks.job import CONFIG, SAMPLE, TAILRACE, Job, compile_sources, count, read, repeat_input
+from benchmarks.measure import Cost, environment, middle, repeat, run
 
 FLOOR = Path(__file__).with_name("floor.py")
-STARTS = 7
 START_LIMIT = 30.0  # seconds for a pipeline to bring out its first file
 
 
@@ -62,7 +62,7 @@ def first_file(job: Job) -> float:
     start = time.perf_counter()
     process = subprocess.Popen(
         [TAILRACE, "run", str(CONFIG)],
-        env=os.environ | job.environment,
+        env=environment(job.environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -104,15 +104,21 @@ def print_table(rows: Mapping[str, float]) -> None:
         print(f"{name.replace('_', ' '):32}{text:>16}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the main job against the floor.")
     parser.add_argument("--input", type=Path, default=SAMPLE, help="a log, packed or not; default the sample")
     parser.add_argument("--workload", action="store_true", help="use invented events instead")
     parser.add_argument("--size", type=int, default=400, help="MB that the input is repeated, or invented, to")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=7, help="how often to measure how long a start takes")
     parser.add_argument("--dir", type=Path, help="where to work; default the directory for temporary files")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    options = parser.parse_args()
+    against = parser.add_mutually_exclusive_group()
+    against.add_argument("--check", action="store_true", help="compare with what was recorded; exit code 1 if worse")
+    against.add_argument("--record", action="store_true", help="record the ratio to the floor")
+    parser.add_argument("--baseline", type=Path, default=regression.BASELINE, help="where the ratio is recorded")
+    options = parser.parse_args(arguments)
+    compile_sources()
 
     directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-", dir=options.dir))
     try:
@@ -124,15 +130,26 @@ def main() -> None:
         events, size = count(read(log))
         floors, jobs = alternate(Job(log, directory / "job"), (events, size), options.runs)
         rows = figures(floors, jobs, events, size)
-        rows["help_seconds"] = repeat(STARTS, [TAILRACE, "--help"]).wall
+        rows["help_seconds"] = repeat(options.starts, [TAILRACE, "--help"]).wall
         short = directory / "short.log"
         workload.write(short, workload.lines(1, 100))
-        rows["first_file_seconds"] = median(first_file(Job(short, directory / "start")) for _ in range(STARTS))
+        rows["first_file_seconds"] = median(first_file(Job(short, directory / "start")) for _ in range(options.starts))
     finally:
         shutil.rmtree(directory)
     print_table(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    job: dict[str, str | int] = {
+        "input": "workload" if options.workload else options.input.name,
+        "megabytes": options.size,
+    }
+    if options.record:
+        regression.record(options.baseline, job, rows[regression.RATIO])
+    if options.check:
+        try:
+            print(regression.check(options.baseline, job, rows[regression.RATIO]))
+        except (regression.Worse, regression.Incomparable) as error:
+            raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.job import TAILRACE, count, read
+from benchmarks.job import TAILRACE, compile_sources, count, read
+from benchmarks.measure import environment
 from benchmarks.workload import lines
 
 SLICES = (40, 1_000, 10_000)
@@ -68,7 +69,7 @@ def run(log: Path, directory: Path, slices: int, expected: tuple[int, int]) -> F
     config.write_text(CONFIG.format(directory=directory, log=log, slices=slices))
     memory: list[int] = []
     start = time.perf_counter()
-    process = subprocess.Popen([TAILRACE, "run", "--once", str(config)], preexec_fn=limit)
+    process = subprocess.Popen([TAILRACE, "run", "--once", str(config)], env=environment(), preexec_fn=limit)
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         memory.append(int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * resource.getpagesize())
         time.sleep(0.5)
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--slices", type=int, nargs="+", default=list(SLICES))
     options = parser.parse_args()
+    compile_sources()
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as name:
         # each run has a directory of its own, and none is removed before the end: for some seconds ext4 does not use
         # an inode again, and looks for another one for long

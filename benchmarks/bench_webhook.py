@@ -35,7 +35,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import workload
-from benchmarks.job import ROOT, TAILRACE
+from benchmarks.job import ROOT, TAILRACE, compile_sources
+from benchmarks.measure import cpu_seconds, environment, status_bytes
 
 from tailrace.certificates import issue
 
@@ -43,7 +44,6 @@ CONFIG = ROOT / "configs" / "audit-by-user.yaml"
 FLOOR = Path(__file__).with_name("floor_webhook.py")
 BATCH = 400  # --audit-webhook-batch-max-size
 PACE = 10  # --audit-webhook-batch-throttle-qps
-TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT = 60.0  # seconds for a server to start, or to finish
 _KIND = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1",'
 
@@ -89,7 +89,7 @@ class Server:
         core = max(os.sched_getaffinity(0))
         self.process = subprocess.Popen(
             command,
-            env=os.environ | self.environment,
+            env=environment(self.environment),
             stderr=(directory / "log").open("wb"),
             preexec_fn=lambda: os.sched_setaffinity(0, [core]),
         )
@@ -111,12 +111,10 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of CPU since its start, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_seconds(self.process.pid)
 
     def peak(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return status_bytes(self.process.pid, "VmHWM")
 
     def is_drained(self) -> bool:
         """Tell whether everything in the spool is committed."""
@@ -245,6 +243,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="how long to send at the API server's own rate")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
+    compile_sources()
     lists = bodies(options.events, options.mean_bytes)
     rows: dict[str, float] = {}
     with place() as directory:
