@@ -116,6 +116,10 @@ class SlowSink(ListSink, kw_only=True):
     """Takes `seconds` for each flush, and remembers how many events each one had."""
 
     seconds: float
+    holds: int | None = 0
+
+    def held(self) -> int | None:
+        return self.holds
 
     def flush(self) -> Position:
         assert isinstance(self.context.clock, HandClock)
@@ -132,6 +136,14 @@ def test_slow_commits_hold_more_events_but_not_without_bound(tmp_path: Path) -> 
     run(pipeline(tmp_path / "slow", clock=HandClock(), out=slow))
     assert quick.flushed == [3, 3, 3, 3, 3, 3, 2]  # 60 bytes
     assert slow.flushed == [3, 12, 5]  # the first took long: then up to 240 bytes
+
+
+def test_slow_commits_hold_no_more_events_than_sinks_can_take_into_memory(tmp_path: Path) -> None:
+    unknown, full = SlowSink(seconds=10.0, holds=None), SlowSink(seconds=10.0, holds=105)
+    run(pipeline(tmp_path / "unknown", clock=HandClock(), out=unknown))
+    run(pipeline(tmp_path / "full", clock=HandClock(), out=full))
+    assert unknown.flushed == [3, 6, 6, 5]  # it may hold all of it: up to 105 bytes
+    assert full.flushed == [3, 3, 3, 3, 3, 3, 2]
 
 
 def test_a_commit_is_due_once_four_times_as_much_time_went_by_as_the_last_one_took(tmp_path: Path) -> None:

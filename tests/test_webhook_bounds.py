@@ -56,7 +56,7 @@ def test_four_hostile_mebibytes_take_no_time(make: Callable[[int], bytes]) -> No
     began = time.process_time()
     with contextlib.suppress(BadBody):
         cut(body)
-    assert time.process_time() - began < 2.0  # alone it is one at most; with work that grew as the square, minutes
+    assert time.process_time() - began < 5.0  # alone it is one at most; with work that grew as the square, minutes
 
 
 def test_no_step_of_the_scanner_is_long_for_no_other_thread_runs_meanwhile() -> None:

@@ -93,7 +93,9 @@ class Running:
     def lines(self, count: int) -> list[bytes]:
         """Wait until so many events have come through, and give them."""
         wait_until(lambda: self.pipeline.counts.events_out + self.pipeline.counts.rejected >= count)
-        wait_until(lambda: self.source.lag() == 0 and len(self.memory.written) >= self.pipeline.counts.events_out)
+        counts = self.pipeline.counts
+        wait_until(lambda: self.source.lag() == 0 and counts.uncommitted_since is None)
+        wait_until(lambda: len(self.memory.written) >= counts.events_out)
         return self.memory.written
 
     def dead_letter(self) -> list[dict[str, Any]]:

@@ -35,7 +35,8 @@ from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Sta
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
 QUICK_COMMIT = 0.1  # seconds between commits, at least, when the source has nothing more to give
 COMMIT_SHARE = 4  # between commits there is at least this many times as long as the last one took, if memory allows
-SLOW_SHARE = 4  # times `commit_bytes` may wait while commits are slow
+SLOW_SHARE = 4  # times `commit_bytes` of events may wait while commits are slow
+HELD_SHARE = 1.75  # ... if sinks hold no more than that many times as much of them in memory
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; the last repeats
 
 
@@ -218,7 +219,8 @@ class Pipeline:
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
         if age < COMMIT_SHARE * self._commit_took:  # of thousands of files, perhaps
-            return self._unit.bytes >= self._commit_bytes * SLOW_SHARE
+            held = sum(self._unit.bytes if (size := sink.held()) is None else size for sink in self._sinks.values())
+            return self._unit.bytes >= self._commit_bytes * SLOW_SHARE or held >= self._commit_bytes * HELD_SHARE
         return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
 
     def _take(self) -> None:

@@ -261,6 +261,10 @@ class Sink(Stage, kw_only=True):
         for payload in packed:
             self.write(payload)
 
+    def held(self) -> int | None:
+        """Say how many bytes wait in memory for `flush`; None: as many as the events had that were written."""
+        return None
+
     def prepare(self) -> Position:
         """Say, before `flush`, the present position of everything that it will touch for the first time.
 

@@ -217,6 +217,10 @@ class File(Sink, kw_only=True):
         """Keep the members by path, and the lines that follow them."""
         self._piles.add_packed(packed)
 
+    def held(self) -> int:
+        """Lines and members."""
+        return self._piles.held + self._piles.members
+
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
         return self._ledger.prepare(self._piles.paths)

@@ -30,6 +30,7 @@ class Piles:
         self._pool = pool
         self._piles: dict[str, _Pile] = {}
         self.held = 0  # bytes that wait as lines
+        self.members = 0  # ... and in members that are done
 
     @property
     def paths(self) -> Sequence[str]:
@@ -59,6 +60,7 @@ class Piles:
                 if pile.lines:
                     self._seal(pile)
                 pile.members += members
+                self.members += sum(map(len, members))
             if lines:
                 self.add({path: lines})
 
@@ -75,7 +77,7 @@ class Piles:
         return {path: _done(pile) for path, pile in self._take().items()}
 
     def _take(self) -> dict[str, _Pile]:
-        piles, self._piles, self.held = self._piles, {}, 0
+        piles, self._piles, self.held, self.members = self._piles, {}, 0, 0
         return piles
 
     def _seal_all(self) -> None:
@@ -89,7 +91,13 @@ class Piles:
         pile.lines.append(b"")  # for the newline after the last line
         data = b"\n".join(pile.lines)
         pile.lines, pile.size = [], 0
-        pile.members.append(self._compress(data) if self._pool is None else self._pool.submit(self._compress, data))
+        if self._pool is None:
+            member = self._compress(data)
+            pile.members.append(member)
+            self.members += len(member)
+        else:
+            pile.members.append(self._pool.submit(self._compress, data))
+            self.members += len(data)  # at most
 
 
 def _done(pile: _Pile) -> list[bytes]:
