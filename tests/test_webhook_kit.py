@@ -95,8 +95,8 @@ def test_what_init_makes_and_says_is_all_that_both_sides_need(options: list[str]
         assert "Authorization" in api_server.headers
         assert [api_server.send(body) for body in SAMPLES] == [200, 200]
         check_files(tmp_path / "out")
-        for path in [*(tmp_path / "state").rglob("*"), *(tmp_path / "out").rglob("*")]:
-            assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
+    for path in [*(tmp_path / "state").rglob("*"), *(tmp_path / "out").rglob("*")]:
+        assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
 
 
 @pytest.mark.parametrize(
