@@ -114,12 +114,18 @@ class Batch:
         return changed
 
     def __setitem__(self, field: str, values: Sequence[Any]) -> None:
-        """Give the field a value per event; None takes the field away from that event."""
+        """Give the field a value per event; None takes the field away from that event.
+
+        A value that is `msgspec.Raw` is JSON, which is put in as it is. It goes into the bytes at once, so that whoever
+        reads the field, or one below it, sees values.
+        """
         if len(values) != len(self):
             raise ValueError(f"{len(values)} values for {field} in a batch of {len(self)} events")
         self._disentangle(field)
         self._changes[field] = list(values)
         self._encoded = None
+        if msgspec.Raw in set(map(type, values)):
+            self._settle_changes()
 
     def __delitem__(self, field: str) -> None:
         """Take the field away from every event; free where no line has it in its own bytes."""

@@ -123,7 +123,7 @@ class _Reader:
         if level == "":
             self._note(place, f"a rule needs a level: {_either(LEVELS)}")
         elif level is not None and level not in LEVELS:
-            self._note(place, f"there is no level {level!r}{_near(level, LEVELS)}; there are {_either(LEVELS)}")
+            self._note(place, f"there is no level {level!r}{_near(level, LEVELS)}; there are {_all(LEVELS)}")
         return level or ""
 
     def _resources(self, table: Value) -> Resources:

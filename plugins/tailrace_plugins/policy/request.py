@@ -43,7 +43,7 @@ REFERENCE_FIELDS: Final = {
     "subresource": "subresource",
     "name": "name",
 }
-"""Attributes of a request for a resource, and where `objectRef` has them."""
+"""Attributes of a request for a resource, in their order, and where `objectRef` has them."""
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
@@ -57,8 +57,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
             return Request(*who, path=request_path(uri))
         except ValueError as error:
             raise NoRequest(f"requestURI is no URI of a request: {error}") from None
-    fields = {name: _text(reference, key, "objectRef.") for name, key in REFERENCE_FIELDS.items()}
-    return Request(*who, is_resource=True, **fields)
+    return Request(*who, True, *(_text(reference, key, "objectRef.") for key in REFERENCE_FIELDS.values()))
 
 
 def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
