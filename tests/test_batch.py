@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tailrace.batch import UNCHANGED, Batch
@@ -435,3 +436,14 @@ def test_an_empty_batch_does_everything_and_stays_empty() -> None:
 
 def test_a_batch_says_where_it_comes_from() -> None:
     assert repr(Batch([b"{}"], origin={"path": "a.log"}, offset=7)) == "<Batch of 1 events from {'path': 'a.log'} at 7>"
+
+
+def test_json_goes_into_the_bytes_as_it_is_and_is_read_as_values() -> None:
+    batch = Batch([GOOD, b'{"a":{"b":2}}', b'{"a":3}'])
+    batch.project(Projection(["a.b"], ["a", "n"]))
+    batch["n"] = [7, None, None]
+    batch["a"] = [msgspec.Raw(b'{"b":1.10}'), UNCHANGED, msgspec.Raw(b"[1e2]")]
+    assert batch["a.b"] == [1.1, 2, None]
+    assert batch["a"] == [{"b": 1.1}, {"b": 2}, [100.0]]
+    assert batch["n"] == [7, None, None]
+    assert batch.encoded() == [GOOD.replace(b'"n":1', b'"n":7,"a":{"b":1.10}'), b'{"a":{"b":2}}', b'{"a":[1e2]}']

@@ -100,6 +100,8 @@ class _Reader:
 
     def _rule(self, table: Value) -> Rule:
         self._keys(table, _RULE, "a rule")
+        if table.data is not None and not isinstance(table.data, dict):
+            return Rule("")  # that is said
         rule = Rule(
             level=self._level(table),
             users=self._strings(table, "users"),
