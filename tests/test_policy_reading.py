@@ -59,6 +59,7 @@ def test_all_that_is_wrong_is_named_at_once_with_line_and_column() -> None:
         ("metadata: {labels: {a: 1}}\nrules:\n- level: None\n", "3:24", "expected a string"),
         ("metadata: {annotations: [a]}\nrules:\n- level: None\n", "3:25", "expected a mapping of strings"),
         ("rules:\n- level: !level None\n", "4:10", "the tag !level is not supported"),
+        ("kind: null\nrules: [{level: None}]\n", "3:1", "occurs twice"),
         ("rules: []\n", "1:1", "there are no rules"),
         ("rules: null\n", "1:1", "there are no rules"),
         ("metadata: {}\n", "1:1", "there are no rules"),
@@ -75,6 +76,11 @@ def test_a_mistake_is_named_where_it_is(text: str, place: str, words: str) -> No
 )
 def test_a_file_that_is_no_mapping_is_no_policy(text: str, words: str) -> None:
     assert words in wrong(text)[0]
+
+
+def test_null_is_no_kind_and_a_rule_that_is_null_has_no_level() -> None:
+    text = "apiVersion: audit.k8s.io/v1\nkind: null\nrules: [null]\n"
+    said(text, ("2:7", "kind must be Policy, not null"), ("3:9", "a rule needs a level"))
 
 
 def test_a_dollar_is_a_dollar() -> None:

@@ -63,7 +63,7 @@ class Plan:
 
     def _identity(self) -> tuple[object, ...]:
         stages = (self.source, *self.filters, *self.sinks.values())
-        files = tuple(tuple(stage.files()) for stage in stages)
+        files = tuple(tuple(stage.loaded()) for stage in stages)
         return self.name, self.state_dir, self.options, tuple(map(type, stages)), files
 
 

@@ -63,7 +63,7 @@ class AuditPolicy(Filter, kw_only=True):
         except PolicyError as error:
             raise OptionError("file", "the policy is not valid:" + f"\n{error}".replace("\n", "\n  ")) from None
 
-    def files(self) -> Iterable[str]:
+    def loaded(self) -> Iterable[str]:
         """Give the text of the policy: if it is another one, the pipeline is."""
         return [self.file.text] if isinstance(self.file, _LoadedFile) else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from tailrace_plugins.policy.request import Request
 
@@ -53,7 +54,7 @@ class Rule:
     omit_managed_fields: bool | None = None  # None: as the policy says
     line: int = 0  # where it begins in the policy file
 
-    @property
+    @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         """What it asks for, in the order in which the API server looks."""
         asked = {
