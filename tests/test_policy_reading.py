@@ -101,3 +101,11 @@ def test_the_whole_of_metadata_may_stand_there() -> None:
 def test_a_merged_key_gives_way_to_the_rules_own() -> None:
     policy = Policy.parse(HEAD + "rules:\n- &a {level: Metadata, verbs: [get]}\n- {<<: *a, level: None}\n")
     assert [(rule.level, rule.verbs) for rule in policy.rules] == [("Metadata", ("get",)), ("None", ("get",))]
+
+
+def test_json_is_read_as_json_writes_it() -> None:
+    policy = Policy.parse(
+        '{\n\t"apiVersion": "audit.k8s.io/v1",\n\t"kind": "Policy",\n\t"rules": [{\n\t\t"level": "None",'
+        '\n\t\t"users": ["\\ud83d\\ude00", "\\ud800", "\\u652f\\u4ed8"]\n\t}]\n}\n'
+    )
+    assert policy.rules[0].users == ("\U0001f600", "\ufffd", "支付")

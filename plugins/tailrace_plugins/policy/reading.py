@@ -49,7 +49,10 @@ class Read(NamedTuple):
 
 def read_policy(text: str, file: str) -> Read:
     """Read a policy file's text. Raises PolicyError."""
-    root, problems = parse(text.removeprefix("\ufeff"), file, None)
+    text = text.removeprefix("\ufeff")
+    if text.lstrip().startswith("{"):
+        text = text.replace("\t", " ")  # JSON may be indented with tabs, and YAML may not
+    root, problems = parse(text, file, None)
     if root is None:
         raise PolicyError(problems)
     reader = _Reader(problems)
@@ -203,7 +206,8 @@ class _Reader:
         if value.data is None:
             return ""
         if isinstance(value.data, str):
-            return value.data
+            # JSON writes what lies beyond U+FFFF as two escapes, which YAML leaves apart
+            return value.data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._wrong(value, "a string")
         return None
 
