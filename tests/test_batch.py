@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tailrace.batch import UNCHANGED, Batch
@@ -435,3 +436,33 @@ def test_an_empty_batch_does_everything_and_stays_empty() -> None:
 
 def test_a_batch_says_where_it_comes_from() -> None:
     assert repr(Batch([b"{}"], origin={"path": "a.log"}, offset=7)) == "<Batch of 1 events from {'path': 'a.log'} at 7>"
+
+
+def test_json_goes_into_the_bytes_as_it_is_and_is_read_as_values() -> None:
+    batch = Batch([GOOD, b'{"a":{"b":2}}', b'{"a":3}'])
+    batch.project(Projection(["a.b"], ["a", "n"]))
+    batch["n"] = [7, None, None]
+    batch["a"] = [msgspec.Raw(b'{"b":1.10}'), UNCHANGED, msgspec.Raw(b"[1e2]")]
+    assert batch["a.b"] == [1.1, 2, None]
+    assert batch["a"] == [{"b": 1.1}, {"b": 2}, [100.0]]
+    assert batch["n"] == [7, None, None]
+    assert batch.encoded() == [GOOD.replace(b'"n":1', b'"n":7,"a":{"b":1.10}'), b'{"a":{"b":2}}', b'{"a":[1e2]}']
+
+
+def test_several_keys_of_one_event_change_at_once_and_nothing_else_does() -> None:
+    lines = [
+        b'{"a":1.10, "b":2,"c":3,"a":1e2} ',
+        b'{"b":1.10}',
+        b'{"a":0,"b":0,"d":1.10}',
+        b'\xef\xbb\xbf{"a":1,"b":1}',
+        b"{ }",
+    ]
+    batch = Batch(lines)
+    batch.project(Projection([], ["a", "b", "e"]))
+    batch["a"] = [None, 1, "x", UNCHANGED, UNCHANGED]
+    batch["b"] = [UNCHANGED, None, float("inf"), None, UNCHANGED]
+    batch["e"] = ["e", None, None, None, UNCHANGED]
+    assert [batch.encoded()[index] for index in (0, 1, 4)] == [b'{"b":2,"c":3,"e":"e"} ', b'{"a":1}', b"{ }"]
+    reasons = [(reject.line, reject.reason.split(":")[0]) for reject in batch.settle()]
+    assert reasons == [(lines[2], "cannot change b"), (lines[3], "cannot change b")]
+    assert batch.encoded() == [b'{"b":2,"c":3,"e":"e"} ', b'{"a":1}', b"{ }"]

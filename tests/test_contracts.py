@@ -24,7 +24,9 @@ LINES = [
     b"not JSON",
     b"",
 ]
+POLICY = Path(__file__).parents[1] / "configs" / "policies" / "archive.yaml"
 FILTERS: dict[str, dict[str, Any]] = {
+    "audit_policy": {"file": str(POLICY)},
     "drop": {"when": 'verb == "watch" || objectRef.namespace == "default"'},
     "drop_keys": {"keys": ["requestObject", "user.extra", "nothing"]},
     "extract": {"field": "objectRef.namespace", "into": "namespace", "default": "none"},

@@ -237,3 +237,10 @@ def test_a_date_that_does_not_exist_is_an_error() -> None:
 def test_text_that_is_no_yaml_is_an_error_with_its_place(text: str, expected: str) -> None:
     [complaint] = complaints(text)
     assert complaint.startswith(expected)
+
+
+def test_without_an_environment_a_dollar_is_a_dollar() -> None:
+    value, problems = parse("a: $$\nb: ${HOME}\nc: '${'\nd: ${1:-2}\n", "c.yaml", None)
+    assert problems == []
+    assert value is not None
+    assert value.plain() == {"a": "$$", "b": "${HOME}", "c": "${", "d": "${1:-2}"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUPS = ("tailrace.sources", "tailrace.filters", "tailrace.sinks")
+GROUPS = ("tailrace.commands", "tailrace.sources", "tailrace.filters", "tailrace.sinks")
 
 # Run with the folder that the wheel was installed into; prints what was imported from where.
 PROBE = """

@@ -54,6 +54,21 @@ def test_apply_gives_lines_tags_and_rejects() -> None:
     assert [reject.line for reject in outcome.rejects] == [b"broken"]
 
 
+class Rename(Filter, kw_only=True):
+    def writes(self) -> Iterable[str]:
+        return ["n"]
+
+    def apply(self, batch: Batch) -> None:
+        batch["n"] = ["m"] * len(batch)
+
+
+def test_apply_does_not_give_an_event_that_it_says_was_rejected() -> None:
+    bom = b'\xef\xbb\xbf{"n":1}'
+    outcome = apply(Rename(), [bom, LINES[1]])
+    assert [reject.line for reject in outcome.rejects] == [bom]
+    assert outcome.lines == [b'{"n":"m"}']
+
+
 def test_a_record_filter_changes_drops_and_refuses_event_by_event() -> None:
     outcome = apply(Label(), [b'{ "n": 0 }', *LINES[1:5], b"broken", b"[]", b'{"n":9}'])
     assert outcome.lines == [b'{ "n": 0 }', b'{"n":3,"label":"three"}', b'{"m":4}', b'{"n":9}']

@@ -6,7 +6,7 @@ What a stage needs is here; everything else is imported by its full module path.
 from tailrace.batch import UNCHANGED, Batch, Position, Record
 from tailrace.claim import Claim
 from tailrace.context import Clock, Context
-from tailrace.fields import Path, format_field, parse_field
+from tailrace.fields import Path, Projection, format_field, parse_field
 from tailrace.ledger import Ledger
 from tailrace.lines import split_lines
 from tailrace.match import TagPattern
@@ -56,6 +56,7 @@ __all__ = [
     "Pipeline",
     "PipelineFailed",
     "Position",
+    "Projection",
     "Recognised",
     "Record",
     "RecordFilter",

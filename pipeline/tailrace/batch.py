@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tailrace.edit import EditError, delete_field, encode_value, set_field, splice
-from tailrace.fields import DECODE_ERRORS, Projection, Row, Unreadable, parse_field, tolerant_decode
+from tailrace.edit import EditError, change_keys, delete_field, encode_value, set_field, splice
+from tailrace.fields import DECODE_ERRORS, Projection, Row, Unreadable, format_field, parse_field, tolerant_decode
 from tailrace.reject import REJECT_KINDS, Reason, Reject, RejectKind
 
 Record = dict[str, Any]
@@ -114,12 +114,18 @@ class Batch:
         return changed
 
     def __setitem__(self, field: str, values: Sequence[Any]) -> None:
-        """Give the field a value per event; None takes the field away from that event."""
+        """Give the field a value per event; None takes the field away from that event.
+
+        A value that is `msgspec.Raw` is JSON, which is put in as it is. It goes into the bytes at once, so that whoever
+        reads the field, or one below it, sees values.
+        """
         if len(values) != len(self):
             raise ValueError(f"{len(values)} values for {field} in a batch of {len(self)} events")
         self._disentangle(field)
         self._changes[field] = list(values)
         self._encoded = None
+        if msgspec.Raw in set(map(type, values)):
+            self._settle_changes()
 
     def __delitem__(self, field: str) -> None:
         """Take the field away from every event; free where no line has it in its own bytes."""
@@ -242,30 +248,57 @@ class Batch:
         if not self._changes:
             return self.lines
         if self._encoded is None:
-            lines = self.lines
+            present = {field: self._present(field) for field in self._changes}
+            lines = self._encode_own_keys(present)
             for field, values in self._changes.items():
-                lines = self._encode_column(lines, field, values)
+                lines = self._encode_column(lines, field, values, present[field])
             self._encoded = lines
         return self._encoded
 
-    def _encode_column(self, lines: list[bytes], field: str, values: list[Any]) -> list[bytes]:
+    def _encode_own_keys(self, present: Mapping[str, list[bool]]) -> list[bytes]:
+        """Change the keys of the events themselves that their lines have: each line once, however many they are."""
+        edits: dict[int, dict[str, bytes | None]] = {}
+        for field, values in self._changes.items():
+            path = parse_field(field)
+            if len(path) == 1:
+                for index in compress(range(len(values)), present[field]):
+                    value = values[index]
+                    if value is not UNCHANGED:
+                        try:
+                            encoded = None if value is None else encode_value(value)
+                            edits.setdefault(index, {})[path[0]] = encoded
+                        except EditError as error:
+                            self._cannot_change(index, field, error)
+        lines = list(self.lines) if edits else self.lines
+        for index, keys in edits.items():
+            try:
+                lines[index] = change_keys(lines[index], keys)
+            except EditError as error:
+                self._cannot_change(index, format_field((next(iter(keys)),)), error)
+        return lines
+
+    def _encode_column(self, lines: list[bytes], field: str, values: list[Any], present: list[bool]) -> list[bytes]:
+        """Change a field below the events' own keys, or add a key that the lines do not have."""
         path = parse_field(field)
+        is_key = len(path) == 1
         changed: list[bytes] = []
-        for index, (line, value, here) in enumerate(zip(lines, values, self._present(field), strict=True)):
+        for index, (line, value, here) in enumerate(zip(lines, values, present, strict=True)):
             edited = line
-            if value is not UNCHANGED and (here or value is not None):
+            if value is not UNCHANGED and (value is not None or here) and not (is_key and here):
                 try:
-                    if value is None:
-                        edited = delete_field(line, path)
-                    elif here or len(path) > 1:
-                        edited = set_field(line, path, value)
-                    else:
+                    if is_key:
                         edited = splice(line, path[0], value)
+                    elif value is None:
+                        edited = delete_field(line, path)
+                    else:
+                        edited = set_field(line, path, value)
                 except EditError as error:
-                    reason = Reason("cannot_change", f"cannot change {field}: {error}")
-                    self._pending_rejects.setdefault(index, reason)
+                    self._cannot_change(index, field, error)
             changed.append(edited)
         return changed
+
+    def _cannot_change(self, index: int, field: str, error: EditError) -> None:
+        self._pending_rejects.setdefault(index, Reason("cannot_change", f"cannot change {field}: {error}"))
 
     # Rows
 

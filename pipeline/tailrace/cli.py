@@ -1,5 +1,7 @@
 """The command line: `tailrace run`, `check` and `stages`; the other commands have modules of their own.
 
+Other packages add theirs by an entry point (`commands.py`).
+
 Exit codes: 0 done; 1 a pipeline failed, or the state directory is not in order; 2 bad config or usage.
 
 What a command needs is imported when it is called, so that `--help` and a wrong option answer at once.
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace import __version__, deadlettercli, gzipcli, logs, pairing, statecli
+from tailrace import __version__, commands, deadlettercli, gzipcli, logs, pairing, statecli
 from tailrace.arguments import BAD_USAGE, FAILED, Configs, Plugins, fail, load_config, make_registry
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ app.add_typer(gzipcli.app, name="gzip", help="Save what is whole in a damaged fi
 
 def main() -> None:
     """Run the command line."""
+    commands.add_to(app, commands.declared())
     app(prog_name="tailrace")
 
 

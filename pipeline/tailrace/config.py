@@ -63,7 +63,8 @@ class Plan:
 
     def _identity(self) -> tuple[object, ...]:
         stages = (self.source, *self.filters, *self.sinks.values())
-        return self.name, self.state_dir, self.options, tuple(map(type, stages))
+        files = tuple(tuple(stage.loaded()) for stage in stages)
+        return self.name, self.state_dir, self.options, tuple(map(type, stages)), files
 
 
 @dataclass(frozen=True)

@@ -109,10 +109,10 @@ class Value:
         return isinstance(self.data, Broken)
 
 
-def parse(text: str, file: str, environ: Mapping[str, str]) -> tuple[Value | None, list[Problem]]:
+def parse(text: str, file: str, environ: Mapping[str, str] | None) -> tuple[Value | None, list[Problem]]:
     """Read one YAML document; the value is None if there is none, or if it is not YAML.
 
-    `file` is the name that problems carry.
+    `file` is the name that problems carry. With None for `environ` nothing is replaced: a `$` is a `$`.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -142,7 +142,7 @@ class _GiveUp(Exception):  # noqa: N818 - it carries a Problem to `parse` and is
 class _Reader:
     """Makes values of nodes and notes what is wrong with them."""
 
-    def __init__(self, file: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, file: str, environ: Mapping[str, str] | None) -> None:
         self.problems: list[Problem] = []
         self._file = file
         self._environ = environ
@@ -247,6 +247,8 @@ class _Reader:
 
     def _expand(self, text: str, place: Place) -> str:
         """Replace the variables in `text`; what comes out of the environment is not looked at again."""
+        if self._environ is None:
+            return text
         parts: list[str] = []
         at = 0
         while match := _VARIABLE.search(text, at):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -61,6 +62,20 @@ def splice(line: bytes, key: str, value: Any) -> bytes:
 def set_field(line: bytes, path: Path, value: Any) -> bytes:
     """Set the field at `path`, making the objects on the way where they are missing."""
     return _edit(line, path, encode_value(value))
+
+
+def change_keys(line: bytes, keys: Mapping[str, bytes | None]) -> bytes:
+    """Give keys of the object in `line` other values, as JSON, or take them away (None): all in one go."""
+    try:
+        opened = _open(line)
+    except DECODE_ERRORS as error:
+        raise EditError(f"cannot open the object that holds {next(iter(keys))!r}: {error}") from None
+    for key, encoded in keys.items():
+        if encoded is None:
+            opened.pop(key, None)
+        else:
+            opened[key] = msgspec.Raw(encoded)
+    return msgspec.json.encode(opened) + line[len(line.rstrip(_SPACE)) :]
 
 
 def delete_field(line: bytes, path: Path) -> bytes:

@@ -96,6 +96,13 @@ class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True,
         """Name the fields that this stage sets or deletes, so that it is known cheaply which lines have them."""
         return ()
 
+    def loaded(self) -> Iterable[str]:
+        """Give the text of the files that were read when this stage was made; a reload sees whether it changed.
+
+        What a stage reads in `__post_init__` belongs to it like its options: keep it on the way to a worker.
+        """
+        return ()
+
     def measures(self) -> Iterable[Measure]:
         """Give the figures of this stage's own for `/metrics`; called by another thread, at any time."""
         return ()

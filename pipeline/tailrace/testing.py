@@ -134,9 +134,9 @@ def _apply(stages: Sequence[Filter], batch: Batch) -> Outcome:
     for stage in stages:
         stage.apply(batch)
         rejects += batch.settle()
-    lines = list(batch.encoded())
-    rejects += batch.settle()
-    return Outcome(lines, batch.tags, rejects)
+    batch.encoded()
+    rejects += batch.settle()  # what cannot be written as it was changed
+    return Outcome(list(batch.encoded()), batch.tags, rejects)
 
 
 def check_filter(stage: Filter, lines: Sequence[bytes], tag: str = "test") -> None:

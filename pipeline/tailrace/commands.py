@@ -1,0 +1,38 @@
+"""Commands that other packages add: typer apps, declared as entry points of the group `tailrace.commands`.
+
+They stand beside our own as groups of commands, under the name of the entry point. Their modules are imported at each
+start, so they should import what they need when they are called, as ours do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+
+def declared() -> list[EntryPoint]:
+    """Give what the installed packages declare, in alphabetical order."""
+    return sorted(entry_points(group="tailrace.commands"), key=lambda point: point.name)
+
+
+def add_to(app: typer.Typer, points: Iterable[EntryPoint]) -> None:
+    """Add commands to our own. What cannot be loaded is said and left out: pipelines must run without it."""
+    ours = {group.name for group in app.registered_groups} | {
+        command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands
+    }
+    for point in points:
+        try:
+            if point.name in ours:
+                raise ImportError("there is such a command already")
+            loaded = point.load()
+            if not isinstance(loaded, typer.Typer):
+                raise ImportError("it is no typer.Typer")
+        except Exception as error:  # whatever the package's own code raises
+            what = f"{type(error).__name__}: {error}"
+            print(f"cannot add the command {point.name!r} of {point.value}: {what}", file=sys.stderr)
+        else:
+            ours.add(point.name)
+            app.add_typer(loaded, name=point.name)
