@@ -213,9 +213,10 @@ class Batch:
         try:
             try:
                 record = _decode_record(line)
+                return record, msgspec.json.encode(record)  # which has a word for whatever it reads
             except DECODE_ERRORS:
                 record = tolerant_decode(line)
-            return record, _canonical(record)
+                return record, _canonical(record)
         except Unreadable as error:
             reason = error.reason
         except RecursionError:

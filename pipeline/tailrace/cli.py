@@ -81,12 +81,14 @@ def run(
 
     from tailrace import signals
     from tailrace.config import load
+    from tailrace.garbage import collect_rarely
     from tailrace.lock import LockError, Locks
     from tailrace.machine import raise_descriptor_limit
     from tailrace.service import Service
 
     signals.hold_hangup()
     raise_descriptor_limit()
+    collect_rarely()
     logs.configure(sys.stderr, log_format, log_level)
     registry = make_registry(plugins)
     config = load_config(configs, registry).with_workers(workers)

@@ -22,6 +22,7 @@ from typing import Any
 
 from tailrace.chain import Chain, Product
 from tailrace.context import Context
+from tailrace.garbage import collect_rarely
 from tailrace.span import SpanUnread
 from tailrace.stage import Retry
 from tailrace.wire import receive, send
@@ -32,6 +33,7 @@ def main() -> None:
     # a signal to the whole group, as by Ctrl-C, is for the pipeline: it lets us end when it has ended
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    collect_rarely()
     with socket.socket(fileno=int(sys.argv[1])) as pipeline, contextlib.suppress(EOFError, OSError):
         chain = _chain(receive(pipeline)[0], lambda: receive(pipeline)[0])
         while True:
