@@ -33,7 +33,7 @@ def test_what_is_added_comes_out_once_and_in_order(steps: list[tuple[str, str, i
             else:
                 theirs = Piles(gzip.compress)
                 theirs.add({path: lines})
-                ours.add_packed(theirs.pack())
+                ours.add_packed(theirs.packed())
             assert ours.held < 150
         assert set(ours.paths) == set(expected)
         assert {path: gzip.decompress(b"".join(members)) for path, members in ours.take().items()} == expected

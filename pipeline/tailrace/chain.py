@@ -24,7 +24,7 @@ class Product:
     dropped: int = 0  # by filters, because the config says so
     rejects: list[Reject] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)  # by sink; none if there is nothing for it
-    is_packed: bool = False  # the payloads come from `Sink.pack`
+    is_packed: bool = False  # the payloads come from packers
     notes: list[tuple[Any, ...]] = field(default_factory=list)  # what the source shall say or count
     log: list[logging.LogRecord] = field(default_factory=list)  # what stages said in another process
 
@@ -64,7 +64,7 @@ class Chain:
     def run_all(self, batches: Iterable[Batch]) -> Product:
         """Take all batches of a span through, and pack what they have become."""
         whole = Product(is_packed=True)
-        payloads: dict[str, list[Payload]] = {}
+        packers = {name: sink.packer() for name, sink, _ in self._sinks}
         for batch in batches:
             product = self.run(batch)
             whole.events_in += product.events_in
@@ -73,8 +73,8 @@ class Chain:
             whole.dropped += product.dropped
             whole.rejects += product.rejects
             for name, payload in product.payloads.items():
-                payloads.setdefault(name, []).append(payload)
-        whole.payloads = {name: sink.pack(payloads[name]) for name, sink, _ in self._sinks if name in payloads}
+                packers[name].add(payload)
+        whole.payloads = {name: packer.packed() for name, packer in packers.items()}
         return whole
 
 

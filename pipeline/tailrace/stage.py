@@ -232,6 +232,21 @@ Payload = Any
 """What a sink's `encode` makes of a batch and its `write` takes; only that sink looks inside."""
 
 
+class Packer:
+    """Collects what a sink's `encode` makes of the batches of one span."""
+
+    def __init__(self) -> None:
+        self._payloads: list[Payload] = []
+
+    def add(self, payload: Payload) -> None:
+        """Take the next payload."""
+        self._payloads.append(payload)
+
+    def packed(self) -> Payload:
+        """Give all of it, once; it is pickled."""
+        return self._payloads
+
+
 class Sink(Stage, kw_only=True):
     """Where events go.
 
@@ -252,19 +267,19 @@ class Sink(Stage, kw_only=True):
         """Turn a batch into what `write` takes. Pure: no state is touched, and it may run in another process."""
         raise NotImplementedError
 
-    def pack(self, payloads: list[Payload]) -> Payload:
-        """Join the payloads of a span for the way from a worker to `write_packed`; pure, as `encode` is.
+    def packer(self) -> Packer:
+        """Give what joins the payloads of a span for the way from a worker to `write_packed`; pure, as `encode` is.
 
-        What it gives is pickled. A sink that compresses does it here, in the worker.
+        A sink that compresses does it there, in the worker.
         """
-        return payloads
+        return Packer()
 
     def write(self, payload: Payload) -> None:
         """Take a payload, in source order. It may stay in memory until `flush`; the framework bounds how much."""
         raise NotImplementedError
 
     def write_packed(self, packed: Payload) -> None:
-        """Take what `pack` gave, likewise."""
+        """Take what a packer gave, likewise."""
         for payload in packed:
             self.write(payload)
 

@@ -211,7 +211,10 @@ def check_sink(make: Callable[[], Sink], written: Callable[[], list[bytes]], lin
             sink.open(position)
             batches = [Batch(list(lines), tag="test") for lines in (part[: len(part) // 2], part[len(part) // 2 :])]
             if packed:
-                sink.write_packed(pickle.loads(pickle.dumps(sink.pack(list(map(sink.encode, batches))))))  # noqa: S301
+                packer = sink.packer()
+                for batch in batches:
+                    packer.add(sink.encode(batch))
+                sink.write_packed(pickle.loads(pickle.dumps(packer.packed())))  # noqa: S301
             else:
                 for batch in batches:
                     sink.write(sink.encode(batch))

@@ -26,6 +26,7 @@ from tailrace import (
     Measure,
     Memo,
     OptionError,
+    Packer,
     Payload,
     Position,
     Sink,
@@ -202,12 +203,9 @@ class File(Sink, kw_only=True):
                 batch[self.include_tag_key] = batch.tags
         return batch.encoded()
 
-    def pack(self, payloads: list[Payload]) -> Payload:
+    def packer(self) -> Packer:
         """Compress what a span has for each path; of small rests the lines are given."""
-        piles = Piles(self._compress)
-        for payload in payloads:
-            piles.add(payload)
-        return piles.pack()
+        return Piles(self._compress)
 
     def write(self, payload: Payload) -> None:
         """Keep the lines by path, and compress what is enough for a member."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from tailrace import Packer
+
 MEMBER_BYTES = 256 << 10  # a slice's lines are compressed together from here on; more gains under 2 % of size
 HELD_BYTES = 64 << 20  # of all slices together, lines that wait for more; then each gets a member, however small
 FEW_BYTES = 32 << 10  # what a span has less of for a slice is compressed later, with more
@@ -22,7 +24,7 @@ class _Pile:
         self.members: list[bytes | Future[bytes]] = []
 
 
-class Piles:
+class Piles(Packer):
     """Lines and members by path, in order; `compress` makes a member, in the threads of `pool` if there is one."""
 
     def __init__(self, compress: Callable[[bytes], bytes], pool: ThreadPoolExecutor | None = None) -> None:
@@ -53,7 +55,7 @@ class Piles:
             self._seal_all()
 
     def add_packed(self, packed: Packed) -> None:
-        """Keep what `pack` gave elsewhere."""
+        """Keep what `packed` gave elsewhere."""
         for path, (members, lines) in packed.items():
             if members:
                 pile = self._piles.setdefault(path, _Pile())
@@ -64,7 +66,7 @@ class Piles:
             if lines:
                 self.add({path: lines})
 
-    def pack(self) -> Packed:
+    def packed(self) -> Packed:
         """Give all of it, compressed where that is worth while, and have nothing any more."""
         for pile in self._piles.values():
             if pile.size >= FEW_BYTES:
