@@ -29,10 +29,10 @@ def test_what_is_added_comes_out_once_and_in_order(steps: list[tuple[str, str, i
             lines = [b"%d" % number, b"x" * size]
             expected[path] = expected.get(path, b"") + b"".join(line + b"\n" for line in lines)
             if kind == "lines":
-                ours.add({path: lines})
+                ours.add(([path] * 2, lines))
             else:
                 theirs = Piles(gzip.compress)
-                theirs.add({path: lines})
+                theirs.add(([path] * 2, lines))
                 ours.add_packed(theirs.packed())
             assert ours.held < 150
         assert set(ours.paths) == set(expected)
