@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tailrace.registry import Registry
 from tailrace.stage import Filter, Sink, Source
-from tailrace.testing import check_filter, check_sink, check_source
+from tailrace.testing import apply, check_filter, check_sink, check_source
 
 REGISTRY = Registry.standard()
 LINES = [
@@ -32,6 +33,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "rename_keys": {"keys": {"user.username": "who", "verb": "what.verb"}},
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
+    "truncate": {"max_event_size": 2000},
 }
 
 
@@ -46,6 +48,14 @@ def test_a_filter_looks_at_no_neighbour_and_reads_what_it_declares(name: str) ->
     cls = REGISTRY.get("filter", name)
     assert issubclass(cls, Filter)
     check_filter(cls(**FILTERS[name]), LINES, tag="audit")
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_does_the_same_in_another_process_which_gets_it_pickled(name: str) -> None:
+    cls = REGISTRY.get("filter", name)
+    assert issubclass(cls, Filter)
+    stage = cls(**FILTERS[name])
+    assert apply(pickle.loads(pickle.dumps(stage)), LINES) == apply(stage, LINES)
 
 
 def test_the_tail_source_goes_on_from_each_of_its_positions(tmp_path: Path) -> None:
