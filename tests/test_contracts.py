@@ -34,6 +34,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
     "truncate": {"max_event_size": 2000},
+    "upgrade": {},
 }
 
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _Normal = Callable[[Any], Any]  # of a value: as Go holds it; raises ValueError where it is of another type
 
 _open = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_ERRORS = (ValueError, TypeError, OverflowError, RecursionError)  # msgspec's and Unicode's are ValueErrors
+_ERRORS = (ValueError, TypeError, RecursionError)  # msgspec's and Unicode's are ValueErrors
 _API_VERSION: Final = "audit.k8s.io/v1"
 _MOST_ADDED: Final = 700  # bytes that the fields take that are never left out; and those of two times
 _ESCAPED: Final = (
@@ -64,6 +64,21 @@ def split(events: Iterable[tuple[T, int]], limit: int) -> list[list[T]]:
         batches[-1].append(event)
         filled += size
     return batches
+
+
+def micro_time(text: str) -> str | None:
+    """Write an RFC 3339 time as a metav1.MicroTime: in UTC, six digits; None for Go's zero time.
+
+    Raises ValueError.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is out of range") from None
+    return None if moment == _ZERO else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _canonical(event: Mapping[str, msgspec.Raw]) -> bytes:
@@ -134,15 +149,8 @@ def _struct(fields: Mapping[str, _Normal], always: bool = False) -> _Normal:
 
 
 def _time(value: Any) -> str | None:
-    """Write a metav1.MicroTime: in UTC, six digits; the zero time as null."""
     text = _text(value)
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError
-    moment = moment.astimezone(UTC)
-    return None if moment == _ZERO else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return None if text is None else micro_time(text)
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)
