@@ -30,6 +30,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "drop_keys": {"keys": ["requestObject", "user.extra", "nothing"]},
     "extract": {"field": "objectRef.namespace", "into": "namespace", "default": "none"},
     "keep": {"when": 'verb in ["create", "get"]'},
+    "redact": {"key": "0123456789abcdef", "config_maps": True},
     "rename_keys": {"keys": {"user.username": "who", "verb": "what.verb"}},
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
