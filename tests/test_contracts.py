@@ -33,6 +33,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "redact": {"key": "0123456789abcdef", "config_maps": True},
     "rename_keys": {"keys": {"user.username": "who", "verb": "what.verb"}},
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
+    "sample": {"share": 0.5},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
     "truncate": {"max_event_size": 2000},
     "upgrade": {},
