@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.registry import Registry
 from tailrace.stage import Filter, Sink, Source
-from tailrace.testing import apply, check_filter, check_sink, check_source
+from tailrace.testing import apply, check_filter, check_remembering_filter, check_sink, check_source
 
 REGISTRY = Registry.standard()
 LINES = [
@@ -26,6 +26,7 @@ LINES = [
     b"",
 ]
 FILTERS: dict[str, dict[str, Any]] = {
+    "dedupe": {"fields": ["user.username", "verb"], "window": "1s", "most": 20},
     "drop": {"when": 'verb == "watch" || objectRef.namespace == "default"'},
     "drop_keys": {"keys": ["requestObject", "user.extra", "nothing"]},
     "extract": {"field": "objectRef.namespace", "into": "namespace", "default": "none"},
@@ -35,6 +36,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
     "sample": {"share": 0.5},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
+    "throttle": {"fields": ["user.username"], "rate": 2, "most": 20},
     "truncate": {"max_event_size": 2000},
     "upgrade": {},
 }
@@ -50,7 +52,10 @@ def test_every_registered_stage_is_tested_here() -> None:
 def test_a_filter_looks_at_no_neighbour_and_reads_what_it_declares(name: str) -> None:
     cls = REGISTRY.get("filter", name)
     assert issubclass(cls, Filter)
-    check_filter(cls(**FILTERS[name]), LINES, tag="audit")
+    if cls.one_worker:
+        check_remembering_filter(lambda: cls(**FILTERS[name]), LINES, tag="audit")
+    else:
+        check_filter(cls(**FILTERS[name]), LINES, tag="audit")
 
 
 @pytest.mark.parametrize("name", FILTERS)
