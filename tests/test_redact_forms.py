@@ -64,6 +64,7 @@ COPY = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
         ({"kind": "Status", "message": ["ok"]}, {"kind": "Status", "message": [HIDDEN]}),
         ({"kind": {"a": "b"}, "type": ["x"]}, {"kind": {"a": HIDDEN}, "type": [HIDDEN]}),
         ({"metadata": "x"}, {"metadata": HIDDEN}),
+        ({"type": ["x"], "object": "y"}, {"type": [HIDDEN], "object": HIDDEN}),
         ("kind: Secret", HIDDEN),
         (None, None),
     ],
@@ -86,7 +87,8 @@ def test_what_is_sent_about_secrets_is_known_in_each_of_its_forms(value: Any, hi
         ([{"op": "add", "path": "data/a", "value": "b"}], [{"op": "add", "path": "data/a", "value": HIDDEN}]),
         ([{"op": "add", "path": 1, "value": "b", "x": "y"}], [{"op": "add", "path": 1, "value": HIDDEN, "x": HIDDEN}]),
         ([{"op": "copy", "from": "/data/a", "path": "/b"}], [{"op": "copy", "from": "/data/a", "path": "/b"}]),
-        (["x", {"value": "y"}], [HIDDEN, {"value": HIDDEN}]),
+        (["x", {"value": "y", "type": "z"}], [HIDDEN, {"value": HIDDEN, "type": HIDDEN}]),
+        ([{"type": ["x"], "object": "y"}], [{"type": [HIDDEN], "object": HIDDEN}]),
         (
             [{"op": "add", "path": COPY, "value": "x"}],
             [{"op": "add", "path": COPY, "value": HIDDEN}],

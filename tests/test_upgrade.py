@@ -89,6 +89,7 @@ def test_an_event_without_any_time_has_none() -> None:
     [
         ({"apiVersion": "apps/v1"}, {"apiGroup": "apps", "apiVersion": "v1"}),
         ({"apiVersion": "/v1", "name": "x"}, {"apiVersion": "v1", "name": "x"}),
+        ({"apiGroup": "", "apiVersion": "apps/v1"}, {"apiGroup": "apps", "apiVersion": "v1"}),
         ({"apiVersion": "v1"}, {"apiVersion": "v1"}),
         ({"apiVersion": "a/b/c"}, {"apiGroup": "a/b", "apiVersion": "c"}),
         ({"apiVersion": None}, {"apiVersion": None}),

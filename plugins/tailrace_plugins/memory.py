@@ -50,9 +50,9 @@ class Memory:
         self._changed.add(key)
 
     def remove(self, key: str) -> None:
-        """Forget a key, if it is known."""
-        if self._entries.pop(key, None) is not None:
-            self._changed.add(key)
+        """Forget a key that is known."""
+        del self._entries[key]
+        self._changed.add(key)
 
     def oldest(self) -> tuple[str, float] | None:
         """Give the key that has been known for longest, and what is remembered of it."""

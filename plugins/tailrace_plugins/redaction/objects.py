@@ -109,7 +109,7 @@ class Objects:
             return self._keeping(value, _OPTIONS, rule)
         if kind == "Table":
             return self._keeping(value, _TABLE, rule, rows=lambda rows: self._rows(rows, rule))
-        if kind is None and value.get("type") in _EVENTS and "object" in value:
+        if kind is None and "object" in value and _is_event(value.get("type")):
             return self._keeping(value, frozenset({"type"}), rule, object=lambda each: self.body(each, rule))
         if kind == "WatchEvent":
             return self._keeping(
@@ -159,7 +159,7 @@ class Objects:
     def _operation(self, value: Any, rule: Rule | None) -> Any:
         """Hide what is secret in one operation of a JSON patch (RFC 6902): as if its value lay where it will."""
         if not isinstance(value, dict) or "path" not in value:
-            return self.body(value, rule) if isinstance(value, dict) else self._other(value, rule)
+            return self._other(value, rule)
         keys = _pointer(value["path"])
         hidden: dict[str, Any] = {}
         for key, each in value.items():
@@ -234,6 +234,10 @@ class Objects:
         if all(each is value[key] for key, each in hidden.items()):
             return value
         return {**value, **hidden}
+
+
+def _is_event(kind: Any) -> bool:
+    return isinstance(kind, str) and kind in _EVENTS
 
 
 def _pointer(path: Any) -> list[str] | None:
