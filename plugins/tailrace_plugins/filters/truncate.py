@@ -32,7 +32,8 @@ class Truncate(Filter, kw_only=True):
     bytes.
 
     Sizes are those that the API server counts, of the event as it writes it, with a newline; so they do not depend
-    on who wrote the event. A line that is no audit event counts as it is. `max_event_size` is the API server's
+    on who wrote the event. A line that is no audit event counts as it is, and one that cannot be taken apart (a lone
+    surrogate somewhere) is rejected if it is too large. `max_event_size` is the API server's
     `--audit-log-truncate-max-event-size` and `--audit-webhook-truncate-max-event-size`. Nothing corresponds to its
     `max-batch-size`: events that go to a file are not sent in batches.
     """
