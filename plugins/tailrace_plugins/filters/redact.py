@@ -48,8 +48,8 @@ class Redact(Filter, kw_only=True):
     An event that holds nothing secret keeps its bytes. One that may hold something and cannot be read (lone
     surrogates, numbers that overflow, too deep) is rejected. The dead letter holds events as they were read, with
     their secrets, also what other filters reject. Put this filter first, for it looks where Kubernetes writes things
-    and not where another filter copied them. It does not know secrets elsewhere: in the environment variables of a Pod, in
-    custom resources, in ConfigMaps (unless told to), in labels and other annotations.
+    and not where another filter copied them. It does not know secrets elsewhere: in a Pod's environment
+    variables, custom resources, ConfigMaps (unless told to), labels and other annotations.
     """
 
     key_file: Annotated[
