@@ -156,7 +156,7 @@ class Run:
         return [self.data.draw(st.booleans()) for _ in rows]
 
     def step(self, batch: Batch, model: Model, splitting: bool = True) -> None:
-        steps = ["get", "set", "delete", "keep", "reject", "settle", "encode", "records"]
+        steps = ["get", "set", "delete", "keep", "reject", "replace", "settle", "encode", "records"]
         kind = self.data.draw(st.sampled_from([*steps, "split"] if splitting else steps))
         name = self.data.draw(st.sampled_from(FIELDS))
         if kind == "get":
@@ -186,10 +186,8 @@ class Run:
             self.take(batch, model)
         elif kind == "encode":
             assert len(batch.encoded()) == len(model.rows)
-        elif kind == "records":
-            self.edit_records(batch, model)
         else:
-            self.split(batch, model)
+            {"records": self.edit_records, "replace": self.replace_lines, "split": self.split}[kind](batch, model)
 
     def edit_records(self, batch: Batch, model: Model) -> None:
         model.write_changes()
@@ -204,6 +202,16 @@ class Run:
                 row.touched = True
             if not row.poisoned:
                 row.own = copy(record)
+
+    def replace_lines(self, batch: Batch, model: Model) -> None:
+        model_rows = list(zip(model.rows, batch.encoded(), strict=True))
+        lines = {}
+        for index, (row, line) in enumerate(model_rows):
+            if not row.poisoned and self.data.draw(st.booleans()):
+                assert json.loads(line) == row.view()
+                row.own, row.changes, row.touched = self.data.draw(RECORDS), {}, True
+                lines[index] = json.dumps(row.own).encode()
+        batch.replace(lines)
 
     def split(self, batch: Batch, model: Model) -> None:
         mask = self.mask(model.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -59,7 +60,20 @@ def test_state_is_readable_for_people(tmp_path: Path) -> None:
     checkpoint(tmp_path).save(state(1))
     header, content = map(json.loads, checkpoint(tmp_path).path.read_text().splitlines())
     assert header["tailrace_checkpoint"] == 1
-    assert content == {"generation": 1, "source": {"offset": 100}, "sinks": {"file": {"/out/a": 1}}}
+    assert content == {"generation": 1, "source": {"offset": 100}, "sinks": {"file": {"/out/a": 1}}, "filters": {}}
+
+
+def test_what_filters_remember_is_merged_for_each_and_forgotten_with_the_filter() -> None:
+    first = State().advanced({}, {}, {"a": {"x": 1, "y": 2}, "b": {"x": 1}})
+    assert first.filters == {"a": {"x": 1, "y": 2}, "b": {"x": 1}}
+    assert first.advanced({}, {}).filters == first.filters
+    assert first.advanced({}, {}, {"a": {"x": None, "z": 3}}).filters == {"a": {"y": 2, "z": 3}}
+
+
+def test_a_checkpoint_of_before_filters_remembered_anything_can_be_read() -> None:
+    content = b'{"generation":3,"source":null,"sinks":{}}'
+    header = json.dumps({"tailrace_checkpoint": 1, "sha256": hashlib.sha256(content).hexdigest()}).encode()
+    assert decode(header + b"\n" + content + b"\n") == State(generation=3)
 
 
 def test_deltas_are_merged_key_by_key() -> None:

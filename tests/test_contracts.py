@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tailrace.registry import Registry
 from tailrace.stage import Filter, Sink, Source
-from tailrace.testing import check_filter, check_sink, check_source
+from tailrace.testing import apply, check_filter, check_remembering_filter, check_sink, check_source
 
 REGISTRY = Registry.standard()
 LINES = [
@@ -27,13 +28,19 @@ LINES = [
 POLICY = Path(__file__).parents[1] / "configs" / "policies" / "archive.yaml"
 FILTERS: dict[str, dict[str, Any]] = {
     "audit_policy": {"file": str(POLICY)},
+    "dedupe": {"fields": ["user.username", "verb"], "window": "1s", "most": 20},
     "drop": {"when": 'verb == "watch" || objectRef.namespace == "default"'},
     "drop_keys": {"keys": ["requestObject", "user.extra", "nothing"]},
     "extract": {"field": "objectRef.namespace", "into": "namespace", "default": "none"},
     "keep": {"when": 'verb in ["create", "get"]'},
+    "redact": {"key": "0123456789abcdef", "config_maps": True},
     "rename_keys": {"keys": {"user.username": "who", "verb": "what.verb"}},
     "rewrite_tag": {"tag": "{tag}.{objectRef.namespace}"},
+    "sample": {"share": 0.5},
     "set": {"fields": {"cluster": "east", "who": "{user.username} in {tag}", "objectRef.seen": True}},
+    "throttle": {"fields": ["user.username"], "rate": 2, "most": 20},
+    "truncate": {"max_event_size": 2000},
+    "upgrade": {},
 }
 
 
@@ -47,7 +54,18 @@ def test_every_registered_stage_is_tested_here() -> None:
 def test_a_filter_looks_at_no_neighbour_and_reads_what_it_declares(name: str) -> None:
     cls = REGISTRY.get("filter", name)
     assert issubclass(cls, Filter)
-    check_filter(cls(**FILTERS[name]), LINES, tag="audit")
+    if cls.one_worker:
+        check_remembering_filter(lambda: cls(**FILTERS[name]), LINES, tag="audit")
+    else:
+        check_filter(cls(**FILTERS[name]), LINES, tag="audit")
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_does_the_same_in_another_process_which_gets_it_pickled(name: str) -> None:
+    cls = REGISTRY.get("filter", name)
+    assert issubclass(cls, Filter)
+    stage = cls(**FILTERS[name])
+    assert apply(pickle.loads(pickle.dumps(stage)), LINES) == apply(stage, LINES)
 
 
 def test_the_tail_source_goes_on_from_each_of_its_positions(tmp_path: Path) -> None:

@@ -301,6 +301,32 @@ class Batch:
     def _cannot_change(self, index: int, field: str, error: EditError) -> None:
         self._pending_rejects.setdefault(index, Reason("cannot_change", f"cannot change {field}: {error}"))
 
+    def replace(self, lines: Mapping[int, bytes]) -> None:
+        """Give some events other bytes, made of what `encoded` gave for them; all others stay as they are.
+
+        For filters that change bytes themselves. Only the replaced lines are decoded again.
+        """
+        self._leave_records()
+        if not lines:
+            return
+        rows, own = self._rows, list(self.lines)
+        for index, line in lines.items():
+            if not 0 <= index < len(self):
+                raise IndexError(f"no event {index} in a batch of {len(self)}")
+            own[index] = line
+            for values in self._changes.values():
+                values[index] = UNCHANGED  # what lay beside the former bytes is in the new ones
+        if rows is not None:
+            fresh, bad = self._projection.rows(list(lines.values()))
+            rows = list(rows)
+            for place, (index, row) in enumerate(zip(lines, fresh, strict=True)):
+                rows[index] = row
+                if place in bad:
+                    self._pending_rejects.setdefault(index, bad[place])
+        self.lines, self._rows = own, rows
+        self._columns.clear()
+        self._encoded = None
+
     # Rows
 
     def keep(self, mask: Sequence[bool]) -> None:

@@ -32,18 +32,27 @@ PREVIOUS = "checkpoint.previous.json"
 
 
 class State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a checkpoint holds: a counter, and the merged positions of the source and of each sink by name."""
+    """What a checkpoint holds: a counter, and the merged positions of the source and of each sink by name.
+
+    And, likewise, what those filters have to remember that say so.
+    """
 
     generation: int = 0
     source: dict[str, Any] | None = None
     sinks: dict[str, dict[str, Any]] = {}
+    filters: dict[str, dict[str, Any]] = {}
 
-    def advanced(self, source: Position, sinks: Mapping[str, Position]) -> State:
-        """Give the state that follows when these deltas are merged in."""
+    def advanced(
+        self, source: Position, sinks: Mapping[str, Position], filters: Mapping[str, Position] | None = None
+    ) -> State:
+        """Give the state that follows when these deltas are merged in; filters that are not named are forgotten."""
         return State(
             generation=self.generation + 1,
             source=merge(self.source or {}, source) if source else self.source,  # None stays a first start
             sinks=self.sinks | {name: merge(self.sinks.get(name, {}), delta) for name, delta in sinks.items()},
+            filters=self.filters
+            if filters is None
+            else {name: merge(self.filters.get(name, {}), delta) for name, delta in filters.items()},
         )
 
 

@@ -5,7 +5,7 @@ The commit, in the order that makes it safe (numbers as in the code below):
     1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved, in
                 both generations of the checkpoint
     2  flush    each sink makes what it was given durable
-    3  save     source position and sink positions together, atomically   <- the commit point
+    3  save     source position, sink positions and what filters remember together, atomically   <- the commit point
     4  commit   sinks publish; the source may give up what the generation *before* covers
 
 There is one way back from trouble: close everything and open again from the checkpoint. A crash, a full disk and a
@@ -29,6 +29,8 @@ from tailrace.crew import Crew
 from tailrace.deadletter import NAME as DEAD_LETTER
 from tailrace.deadletter import DeadLetter
 from tailrace.durable import make_directories
+from tailrace.letters import REPLAY
+from tailrace.remembering import Remembering
 from tailrace.span import SPAN_BYTES, Span, SpanUnread
 from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Stage
 
@@ -81,6 +83,9 @@ class Pipeline:
         self.condition = Condition("starting", context.clock.time())
         self.freshness = Freshness(context.clock.monotonic())
         self.source = source
+        self._remembering = Remembering(filters)
+        if self._remembering:
+            workers = 1
         self._span_bytes = SPAN_BYTES if workers > 1 else 0
         self._sinks = dict(sinks)
         self._commit_interval = commit_interval
@@ -164,6 +169,7 @@ class Pipeline:
         self._state = self._checkpoint.load() or State()
         self._unit = _Unit()
         self.freshness.go_back()
+        self._remembering.restore(self._state.filters)
         self._dead_letter.open(self._state.sinks.get(DEAD_LETTER, {}))
         self.source.open(self._state.source)
         if not once:
@@ -262,7 +268,9 @@ class Pipeline:
         outputs = {name: sink.flush for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.flush}
         positions = {name: flush() for name, flush in outputs.items()}  # 2
         covered_before = self._state.source
-        self._save(self._unit.position, positions)  # 3
+        # all that was read is committed, for with filters that remember there are no spans; a replay goes without them
+        remembered = None if REPLAY in self._sinks else self._remembering.states()
+        self._save(self._unit.position, positions, remembered)  # 3
         for name, sink in self._sinks.items():  # 4
             sink.commit(self._state.sinks[name])
         if covered_before is not None:
@@ -291,8 +299,10 @@ class Pipeline:
         self.counts.uncommitted_since = None
         self.enter("running")
 
-    def _save(self, source: Position, sinks: Mapping[str, Position]) -> None:
-        state = self._state.advanced(source, sinks)
+    def _save(
+        self, source: Position, sinks: Mapping[str, Position], filters: Mapping[str, Position] | None = None
+    ) -> None:
+        state = self._state.advanced(source, sinks, filters)
         self._checkpoint.save(state)
         self._state = state
 

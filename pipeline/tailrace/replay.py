@@ -32,7 +32,7 @@ from tailrace.context import Context
 from tailrace.durable import sync_directory
 from tailrace.letters import REPLAY, REPLAY_FILE, Extent, Letter, Stored, decode, no_envelope, put_aside, under_way
 from tailrace.pieces import Pieces
-from tailrace.stage import Damaged, EndOfInput, Payload, Sink, Source
+from tailrace.stage import Damaged, EndOfInput, Filter, Payload, Sink, Source
 
 BATCH_BYTES: Final = 512 << 10
 
@@ -94,14 +94,19 @@ def finish(context: Context) -> None:
 
 
 def replay_plan(plan: Plan, source: Replay) -> Plan:
-    """Give the pipeline as it puts the dead letter through."""
-    return replace(plan, source=source, sinks={**plan.sinks, REPLAY: Cursor(source=source)})
+    """Give the pipeline as it puts the dead letter through: without filters that remember, which saw it already."""
+    sinks = {**plan.sinks, REPLAY: Cursor(source=source)}
+    return replace(plan, source=source, filters=_forgetful(plan), sinks=sinks)
 
 
 def rehearsal_plan(plan: Plan, source: Replay, state_dir: Path) -> Plan:
     """Give the pipeline as it would put the dead letter through, with all that it writes in `state_dir`."""
     sinks = {"rehearsal": Unwritten(sinks=list(plan.sinks.values()))}
-    return replace(plan, source=source, sinks=sinks, state_dir=state_dir)
+    return replace(plan, source=source, filters=_forgetful(plan), sinks=sinks, state_dir=state_dir)
+
+
+def _forgetful(plan: Plan) -> tuple[Filter, ...]:
+    return tuple(stage for stage in plan.filters if not stage.one_worker)
 
 
 class Replay(Source, kw_only=True):

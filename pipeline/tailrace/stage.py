@@ -184,7 +184,13 @@ def needs_one_worker(stage: Stage) -> bool:
 
 
 class Filter(Stage, kw_only=True):
-    """What happens to events on their way. Filters keep nothing back and no state that matters."""
+    """What happens to events on their way. Filters keep nothing back, and no state that matters but what `state` gives.
+
+    A filter whose answer depends on the events before (a rate, what was seen already) is `one_worker`. What it
+    remembers is part of the checkpoint, beside the positions of source and sinks, so after a crash it goes on as if
+    nothing had happened. Its answers may depend on nothing else: on the time of events and not on the clock, and
+    not on where a batch ends.
+    """
 
     one_worker: ClassVar[bool] = False
     """Whether it has to see all events, in order, in one process: then there can be one worker only."""
@@ -192,8 +198,24 @@ class Filter(Stage, kw_only=True):
     match: Match = None
 
     def apply(self, batch: Batch) -> None:
-        """Change the batch in place: columns, tags, `keep`, `reject`. Same batch, same result, in any process."""
+        """Change the batch in place: columns, tags, `keep`, `reject`. Same batch, same result, in any process.
+
+        Of a filter that is `one_worker`: the same after the same `restore`, and the same batches since then.
+        """
         raise NotImplementedError
+
+    def restore(self, state: Position | None) -> None:
+        """Remember what `state` gave, merged up to the checkpoint, and nothing else; None is a first start.
+
+        Called before the first batch, and again to recover. Only for a filter that is `one_worker`.
+        """
+
+    def state(self) -> Position:
+        """Say what there is to remember now, as a delta to what it gave, or was restored from, before (see `Position`).
+
+        Called at each commit, after all batches that it covers. Its size is written each time: keep it small.
+        """
+        return {}
 
 
 class RecordFilter(Filter, kw_only=True):

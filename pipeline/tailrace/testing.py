@@ -18,7 +18,9 @@ import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from tailrace.batch import Batch, Position
 from tailrace.checkpoint import merge
@@ -36,6 +38,7 @@ __all__ = [
     "Outcome",
     "apply",
     "check_filter",
+    "check_remembering_filter",
     "check_sink",
     "check_source",
 ]
@@ -156,6 +159,31 @@ def check_filter(stage: Filter, lines: Sequence[bytes], tag: str = "test") -> No
     _apply([stage], batch)
     undeclared = batch.undeclared
     assert not undeclared, f"{stage}: reads {sorted(undeclared)} but names them in neither reads() nor writes()"
+
+
+def check_remembering_filter(make: Callable[[], Filter], lines: Sequence[bytes], tag: str = "test") -> None:
+    """Check that a filter that is `one_worker` does not care where a batch ends, and goes on from each of its states.
+
+    `make` gives a new filter with the same options.
+    """
+    stage = make()
+    assert stage.one_worker, f"{stage}: it is not one_worker, so it may remember nothing; use check_filter"
+    stage.restore(None)
+    whole = apply(stage, lines, tag)
+    for size in (1, 2, 7):
+        parts = [lines[start : start + size] for start in range(0, len(lines), size)]
+        stage.restore(None)
+        state: Position = {}
+        kept: list[bytes] = []
+        for part in parts:
+            outcome = apply(stage, part, tag)
+            kept += outcome.lines
+            state = msgspec.json.decode(msgspec.json.encode(merge(state, stage.state())), type=dict[str, Any])
+            if size == 7 or len(lines) < 50:
+                stage = make()
+                stage.restore(state)
+        assert kept == whole.lines, f"{stage}: in batches of {size} events, other events go on"
+    assert apply(stage, []).lines == [], f"{stage}: an empty batch did not stay empty"
 
 
 def check_source(make: Callable[[], Source], lines: Sequence[bytes]) -> None:

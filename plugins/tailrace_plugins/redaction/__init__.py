@@ -1,0 +1,1 @@
+"""Hiding secrets in audit events: what the filter `redact` is made of."""
