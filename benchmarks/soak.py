@@ -147,9 +147,12 @@ class Collector:
         }
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
+        workers = str(self.rng.choice([1, 2]))
         with (self.directory / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
-                [TAILRACE, "run", *options, *CONFIGS], env=os.environ | self.environment, stderr=log
+                [TAILRACE, "run", "--workers", workers, *options, *CONFIGS],
+                env=os.environ | self.environment,
+                stderr=log,
             )
         return self.process
 

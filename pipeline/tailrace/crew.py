@@ -161,11 +161,16 @@ class _Hand:
     def __init__(self, setup: _Setup) -> None:
         told = setup.encoded()
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
+        command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - our own Python, our own module
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
+        except OSError:  # no descriptors, no memory
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
         for part in told:
             self._ask(part)
 
