@@ -30,7 +30,7 @@ from tailrace.config import Config, ConfigError, Plan
 from tailrace.lock import LockError, Locks
 from tailrace.logs import ROOT
 from tailrace.pipeline import Pipeline
-from tailrace.worker import Worker
+from tailrace.runner import Runner
 
 if TYPE_CHECKING:
     from tailrace.serving import HttpServer
@@ -73,8 +73,8 @@ class Service:
         self._reread = reread
         self._locks = locks or Locks()
         self._stop_timeout = stop_timeout
-        self._workers = {plan.name: self._worker(plan) for plan in plans}  # replaced, never changed: others read it
-        self._successors: dict[str, Worker] = {}  # to be started when what leaves has ended
+        self._runners = {plan.name: self._runner(plan) for plan in plans}  # replaced, never changed: others read it
+        self._successors: dict[str, Runner] = {}  # to be started when what leaves has ended
         self._change: dict[str, list[str]] | None = None  # what the config that is taking over changes
         self._deadline: float | None = None  # for what leaves, on the monotonic clock
         self._once = False
@@ -83,7 +83,7 @@ class Service:
     @property
     def pipelines(self) -> Sequence[Pipeline]:
         """The pipelines there are at present."""
-        return [worker.pipeline for worker in self._workers.values()]
+        return [runner.pipeline for runner in self._runners.values()]
 
     def exposition(self) -> bytes:
         """Give the metrics of all pipelines in Prometheus' text format."""
@@ -117,24 +117,24 @@ class Service:
             )
             return 1
         try:
-            for worker in self._workers.values():
-                self._start(worker)
+            for runner in self._runners.values():
+                self._start(runner)
             self._attend(tick)
         finally:
             self._end()
-        return 0 if all(worker.well for worker in self._workers.values()) else 1
+        return 0 if all(runner.well for runner in self._runners.values()) else 1
 
-    def _worker(self, plan: Plan) -> Worker:
-        return Worker(plan, self.exposition)
+    def _runner(self, plan: Plan) -> Runner:
+        return Runner(plan, self.exposition)
 
-    def _start(self, worker: Worker) -> None:
+    def _start(self, runner: Runner) -> None:
         if self.stopping:
-            worker.stop()
-        worker.start(self._once, lambda: self._news.put(_News.END))
+            runner.stop()
+        runner.start(self._once, lambda: self._news.put(_News.END))
 
     def _attend(self, tick: Callable[[], None] | None) -> None:
         """Act on what comes, until no pipeline runs or the deadline of the stop has come."""
-        while self._successors or any(worker.running for worker in self._workers.values()):
+        while self._successors or any(runner.running for runner in self._runners.values()):
             match self._hear(TICK if tick else LOOK):
                 case _News.STOP:
                     self._begin_to_stop()
@@ -158,20 +158,20 @@ class Service:
             return None
 
     def _begin_to_stop(self) -> None:
-        running = [worker for worker in self._workers.values() if worker.running]
+        running = [runner for runner in self._runners.values() if runner.running]
         _log.info("stopping", extra={"pipelines": len(running)})
         self._successors, self._change = {}, None
         self._deadline = time.monotonic() + self._stop_timeout
-        for worker in running:
-            worker.stop()
+        for runner in running:
+            runner.stop()
 
     def _end(self) -> None:
         """Wait for what still runs, until the deadline, and let go of it then."""
         deadline = self._deadline or time.monotonic() + self._stop_timeout
-        workers = self._workers.values()
-        for worker in workers:
-            worker.stop()
-        hanging = [worker.plan.name for worker in workers if not worker.join(max(0.0, deadline - time.monotonic()))]
+        runners = self._runners.values()
+        for runner in runners:
+            runner.stop()
+        hanging = [runner.plan.name for runner in runners if not runner.join(max(0.0, deadline - time.monotonic()))]
         self.abandoned = tuple(hanging)
         if hanging:  # and a request that hangs with them may keep the admin server from ending
             _log.error(
@@ -192,7 +192,7 @@ class Service:
         try:
             config = self._reread()
             kept = [plan.name for plan in config.plans if self._keeps(plan)]
-            successors = {plan.name: self._worker(plan) for plan in config.plans if plan.name not in kept}
+            successors = {plan.name: self._runner(plan) for plan in config.plans if plan.name not in kept}
             self._locks.take(plan.state_dir for plan in config.plans)
             self._serve(config.admin)
         except ConfigError as error:
@@ -208,8 +208,8 @@ class Service:
             self._replace(kept)
 
     def _keeps(self, plan: Plan) -> bool:
-        worker = self._workers.get(plan.name)
-        return worker is not None and worker.running and not worker.leaving and worker.plan.is_same(plan)
+        runner = self._runners.get(plan.name)
+        return runner is not None and runner.running and not runner.leaving and runner.plan.is_same(plan)
 
     def _refuse(self, *causes: str, error: BaseException | None = None) -> None:
         self._give_up_locks()
@@ -218,8 +218,8 @@ class Service:
 
     def _replace(self, kept: Sequence[str]) -> None:
         """Stop what does not stay; `_settle` does the rest when that has ended."""
-        leaving = [worker for name, worker in self._workers.items() if worker.running and name not in kept]
-        names = [worker.plan.name for worker in leaving]
+        leaving = [runner for name, runner in self._runners.items() if runner.running and name not in kept]
+        names = [runner.plan.name for runner in leaving]
         self._change = {
             "started": [name for name in self._successors if name not in names],
             "restarted": [name for name in self._successors if name in names],
@@ -228,22 +228,22 @@ class Service:
         }
         if self._deadline is None:  # else another config came while pipelines are leaving for the one before
             self._deadline = time.monotonic() + self._stop_timeout
-        for worker in leaving:
-            worker.stop()
+        for runner in leaving:
+            runner.stop()
 
     def _settle(self) -> None:
         """Start what was waiting for others to end, as far as they have, and forget what is gone."""
-        ready = {name: worker for name, worker in self._successors.items() if not self._is_running(name)}
-        for name, worker in ready.items():
-            self._start(worker)
+        ready = {name: runner for name, runner in self._successors.items() if not self._is_running(name)}
+        for name, runner in ready.items():
+            self._start(runner)
             del self._successors[name]
         names = {plan.name for plan in self._config.plans}
-        workers = self._workers | ready
-        self._workers = {name: worker for name, worker in workers.items() if name in names or worker.running}
+        runners = self._runners | ready
+        self._runners = {name: runner for name, runner in runners.items() if name in names or runner.running}
         self._give_up_locks()
         self._deadline = None
         if self._change is not None:
-            if hanging := [worker.plan.name for worker in self._leaving()]:
+            if hanging := [runner.plan.name for runner in self._leaving()]:
                 _log.warning(
                     "pipelines do not stop; the others go on, and what replaces these is started when they have ended",
                     extra={"pipelines": hanging, "stop_timeout": self._stop_timeout},
@@ -252,14 +252,14 @@ class Service:
             self._change = None
 
     def _is_running(self, name: str) -> bool:
-        return name in self._workers and self._workers[name].running
+        return name in self._runners and self._runners[name].running
 
-    def _leaving(self) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker.leaving]
+    def _leaving(self) -> list[Runner]:
+        return [runner for runner in self._runners.values() if runner.leaving]
 
     def _give_up_locks(self) -> None:
         """Let go of the state directories that nobody has any more: neither the config nor a pipeline that hangs."""
-        plans = [*self._config.plans, *(worker.plan for worker in self._workers.values())]
+        plans = [*self._config.plans, *(runner.plan for runner in self._runners.values())]
         self._locks.keep(plan.state_dir for plan in plans)
 
     def _serve(self, address: Address | None) -> None:

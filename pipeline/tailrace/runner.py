@@ -1,4 +1,4 @@
-"""A worker: one pipeline in a thread of its own, from its start to the log line that says how it ended."""
+"""A runner: one pipeline in a thread of its own, from its start to the log line that says how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.stage import Stage
 
 
-class Worker:
+class Runner:
     """Runs the pipeline of a plan, once. Nothing that the pipeline does ends another thread."""
 
     def __init__(self, plan: Plan, exposition: Callable[[], bytes]) -> None:
