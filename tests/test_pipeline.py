@@ -488,3 +488,29 @@ def test_stop_ends_the_wait_before_a_recovery(tmp_path: Path) -> None:
     made = pipeline(tmp_path, out=Broken())
     made.run(stop)
     assert made.counts.recoveries == 1
+
+
+class Echo(RecordFilter, kw_only=True):
+    """Changes nothing, or adds a key."""
+
+    key: str = ""
+
+    def process(self, record: Record) -> Record | None:
+        return record | {self.key: 1} if self.key else record
+
+
+@pytest.mark.parametrize("key", ["", "seen"])
+def test_what_cannot_be_read_is_rejected_alike_whether_the_first_filter_takes_events_whole_or_not(
+    tmp_path: Path, key: str
+) -> None:
+    lines = [b'{"verb":"get"}', b"no JSON", b"[]", b"", b'{"verb":"\\ud800"}', b'{"verb":1e400}', b'{"verb":{"a":1}}']
+    found = []
+    for name, filters in (("first", [Echo(key=key), VerbTag()]), ("second", [VerbTag(), Echo(key=key)])):
+        sink = ListSink()
+        run(pipeline(tmp_path / name, lines, filters, out=sink))
+        found.append(
+            (sink.written, sink.tags, [(each["event"], each["reason"]) for each in dead_letters(tmp_path / name)])
+        )
+    assert found[0] == found[1]
+    assert len(found[0][0]) >= 2
+    assert len(found[0][2]) >= 3

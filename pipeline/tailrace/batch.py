@@ -94,12 +94,20 @@ class Batch:
 
     # Columns
 
-    def project(self, projection: Projection) -> None:
-        """Use `projection` for the fields it has, and decode it now; lines that cannot be read are rejected."""
+    def project(self, projection: Projection, *, decode: bool = True) -> None:
+        """Use `projection` for the fields it has, and decode it now; lines that cannot be read are rejected.
+
+        Without `decode` that is done when a field is asked for, or by `decode`.
+        """
         self._projection = projection
         self._rows = None
         self._read_tags = list(self.tags)  # the source is done with them, and filters may change them in place
-        if projection:
+        if decode:
+            self.decode()
+
+    def decode(self) -> None:
+        """Decode the projection, if that was not done yet; lines that cannot be read are rejected."""
+        if self._projection:
             self._decode()
 
     def __getitem__(self, field: str) -> list[Any]:
