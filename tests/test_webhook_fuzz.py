@@ -122,4 +122,5 @@ def test_what_is_acknowledged_is_there_once_and_to_the_byte_whatever_is_sent(tmp
     assert not missing
     assert not surplus
     assert set(tally.statuses) > {200, 400, 403, 413, 415}
-    assert tally.statuses.total() > 1.3 * ROUNDS < 3 * tally.statuses[200]
+    assert tally.statuses.total() > ROUNDS  # some send several requests
+    assert tally.statuses[200] > ROUNDS / 5
