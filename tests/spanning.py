@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +34,10 @@ class Files(Source, kw_only=True):
 
     paths: list[str]
     unreadable: list[str] = []
+    fields: list[str] = []
+
+    def reads(self) -> Iterable[str]:
+        return self.fields
 
     def open(self, position: Position | None) -> None:
         self._next = position["next"] if position else 0

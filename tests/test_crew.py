@@ -16,6 +16,7 @@ from spanning import Alone, Files, Misbehave
 from tailrace.context import Context
 from tailrace.crew import WorkerFailed
 from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.registry import Registry
 from tailrace.stage import Filter
 from tailrace.testing import ListSink
 from tailrace.wire import receive, send
@@ -62,11 +63,15 @@ def test_spans_and_batches_are_taken_in_the_order_in_which_they_were_given(tmp_p
     assert not hands()
 
 
-def test_rejects_of_workers_go_to_the_dead_letter_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", ["filter", "source"])
+def test_rejects_of_workers_go_to_the_dead_letter_in_order(tmp_path: Path, reader: str) -> None:
     paths = files(tmp_path, 9)
     for path in paths:
         Path(path).write_text(f'broken {path}\n{{"good":1}}\n')
-    pipeline, sink = crewed(tmp_path, Files(paths=paths), RewriteTag(tag="{good}"))
+    if reader == "filter":
+        pipeline, sink = crewed(tmp_path, Files(paths=paths), RewriteTag(tag="{good}"))
+    else:
+        pipeline, sink = crewed(tmp_path, Files(paths=paths, fields=["good"]))
     pipeline.run(threading.Event(), once=True)
     assert sink.written == [b'{"good":1}'] * 9
     letters = (tmp_path / "state" / "dead-letter.jsonl").read_text().splitlines()
@@ -142,7 +147,7 @@ def test_stop_takes_no_more_and_ends_the_processes(tmp_path: Path) -> None:
     assert sink.written == content(paths)
 
 
-def test_idle_processes_are_sent_away(tmp_path: Path) -> None:
+def test_idle_processes_are_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = files(tmp_path, 6)
     pipeline, _ = crewed(tmp_path, Files(paths=paths))
     crew, source = pipeline.crew, pipeline.source
@@ -157,14 +162,20 @@ def test_idle_processes_are_sent_away(tmp_path: Path) -> None:
     assert hands()
     crew.rest()
     assert hands()
-    crew.idle_seconds = 0.0
+    monkeypatch.setattr("tailrace.crew.IDLE_SECONDS", 0.0)
     crew.rest()
     assert not hands()
 
 
-def test_stages_of_a_plug_in_folder_work_in_workers(tmp_path: Path) -> None:
-    from tailrace.registry import Registry
+def stage_of(folder: Path, name: str) -> Filter:
+    registry = Registry()
+    registry.add_folder(folder)
+    stage = registry.get("filter", name)()
+    assert isinstance(stage, Filter)
+    return stage
 
+
+def test_stages_of_a_plug_in_folder_work_in_workers(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "_words.py").write_text('WORD = "seen"\n')
     (tmp_path / "own" / "mark.py").write_text(
@@ -176,10 +187,7 @@ def test_stages_of_a_plug_in_folder_work_in_workers(tmp_path: Path) -> None:
         "    def apply(self, batch: Batch) -> None:\n"
         "        batch[WORD] = [True] * len(batch)\n"
     )
-    registry = Registry()
-    registry.add_folder(tmp_path / "own")
-    mark = registry.get("filter", "mark")()
-    assert isinstance(mark, Filter)
+    mark = stage_of(tmp_path / "own", "mark")
     paths = files(tmp_path, 8)
     pipeline, sink = crewed(tmp_path, Files(paths=paths), mark)
     pipeline.run(threading.Event(), once=True)
@@ -194,12 +202,7 @@ def test_what_a_filter_logs_in_a_worker_is_seen(tmp_path: Path, caplog: pytest.L
         "    def apply(self, batch: Batch) -> None:\n"
         '        self.context.log.info("saw %s", "them", extra={"events": len(batch)})\n'
     )
-    from tailrace.registry import Registry
-
-    registry = Registry()
-    registry.add_folder(tmp_path / "own")
-    chatty = registry.get("filter", "chatty")()
-    assert isinstance(chatty, Filter)
+    chatty = stage_of(tmp_path / "own", "chatty")
     caplog.set_level(logging.INFO)
     pipeline, _ = crewed(tmp_path, Files(paths=files(tmp_path, 4)), chatty)
     pipeline.run(threading.Event(), once=True)

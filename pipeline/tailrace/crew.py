@@ -25,7 +25,7 @@ from tailrace.batch import Batch, Position
 from tailrace.chain import Chain, Product
 from tailrace.context import Context
 from tailrace.span import Span, SpanUnread
-from tailrace.stage import Filter, Retry, Sink
+from tailrace.stage import Filter, Retry, Sink, Source
 from tailrace.wire import receive, send
 
 IDLE_SECONDS = 30.0  # after so long without a span the processes are sent away: they cost memory
@@ -39,7 +39,6 @@ class WorkerFailed(Exception):  # noqa: N818 - said of the worker
 @dataclass
 class _Entry:
     position: Position
-    size: int
     work: Product | Future[Product]
     span: Span | None = None
 
@@ -52,18 +51,17 @@ class Crew:
     """Turns batches and spans into products, in order; spans in `workers` processes at once."""
 
     def __init__(
-        self, context: Context, filters: Sequence[Filter], sinks: Mapping[str, Sink], chain: Chain, workers: int
+        self, context: Context, source: Source, filters: Sequence[Filter], sinks: Mapping[str, Sink], workers: int
     ) -> None:
         self._context = context
-        self._chain = chain
+        self._stages = tuple(filters), dict(sinks), tuple(source.reads())
+        self._chain = Chain(*self._stages)
         self._workers = workers
-        self._setup = _Setup(context, filters, sinks)
         self._entries: deque[_Entry] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._idle: queue.LifoQueue[_Hand] = queue.LifoQueue()  # the last one first: its caches are warm
         self._hands: list[_Hand] = []
         self._used = 0.0
-        self.idle_seconds = IDLE_SECONDS
 
     @property
     def is_busy(self) -> bool:
@@ -78,23 +76,23 @@ class Crew:
     @property
     def size(self) -> int:
         """How many bytes of spans were added and not taken."""
-        return sum(entry.size for entry in list(self._entries) if entry.span is not None)
+        return sum(entry.span.size for entry in list(self._entries) if entry.span is not None)
 
     def add(self, given: Batch | Span) -> None:
         """Begin to work on something; a batch is worked on at once. Raises what a filter raises."""
         if isinstance(given, Batch):
-            size = sum(map(len, given.lines))
-            self._entries.append(_Entry(given.position, size, self._chain.run(given)))
+            self._entries.append(_Entry(given.position, self._chain.run(given)))
             return
         self._used = self._context.clock.monotonic()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._workers, "tailrace-crew")
-        self._entries.append(_Entry(given.position, given.size, self._threads.submit(self._work, given), given))
+        self._entries.append(_Entry(given.position, self._threads.submit(self._work, given), given))
 
     def take(self) -> tuple[Position, Product]:
         """Wait for what was added first, and give its position and what became of it.
 
-        Raises SpanUnread, Retry if a worker is gone, and whatever a filter raises; WorkerFailed for its bugs.
+        Raises SpanUnread (then `unread` gives the span), Retry if a worker is gone, and whatever a filter raises;
+        WorkerFailed for its bugs.
         """
         entry = self._entries[0]
         product = entry.work.result() if isinstance(entry.work, Future) else entry.work
@@ -103,13 +101,15 @@ class Crew:
             entry.span.close()
         return entry.position, product
 
-    def first_span(self) -> Span | None:
-        """Give the span that `take` is about; for the source to know what could not be read."""
-        return self._entries[0].span if self._entries else None
+    def unread(self) -> Span:
+        """Give the span that `take` found unread."""
+        span = self._entries[0].span
+        assert span is not None
+        return span
 
     def rest(self) -> None:
         """There is nothing to do at present: after a while the processes end."""
-        if self._hands and self._context.clock.monotonic() - self._used >= self.idle_seconds:
+        if self._hands and self._context.clock.monotonic() - self._used >= IDLE_SECONDS:
             self.close()
 
     def close(self) -> None:
@@ -133,33 +133,27 @@ class Crew:
         try:
             hand = self._idle.get_nowait()
         except queue.Empty:
-            hand = _Hand(self._setup)
+            hand = _Hand(*self._setup())
             self._hands.append(hand)
         product = hand.work(span)
         self._idle.put(hand)  # not after a failure: then the crew is closed
         return product
 
-
-class _Setup:
-    """What a process is told at its beginning."""
-
-    def __init__(self, context: Context, filters: Sequence[Filter], sinks: Mapping[str, Sink]) -> None:
-        self._told = context.pipeline, context.state_dir, tuple(filters), dict(sinks), context.log.getEffectiveLevel()
-
-    def encoded(self) -> tuple[dict[str, Any], bytes]:
-        """Give what must be known before the stages can be unpickled, and the stages."""
+    def _setup(self) -> tuple[dict[str, Any], bytes]:
+        """Give what a process must know before it can unpickle the stages, and the stages."""
         from tailrace.registry import folder_of  # not for those who only look at the package
 
-        _, _, filters, sinks, _ = self._told
+        context = self._context
+        filters, sinks, _ = self._stages
         folders = [folder for stage in (*filters, *sinks.values()) if (folder := folder_of(type(stage)))]
-        return {"path": sys.path, "folders": list(dict.fromkeys(folders))}, pickle.dumps(self._told)
+        told = context.pipeline, context.state_dir, context.log.getEffectiveLevel(), *self._stages
+        return {"path": sys.path, "folders": list(dict.fromkeys(folders))}, pickle.dumps(told)
 
 
 class _Hand:
     """One process, as its pipeline sees it."""
 
-    def __init__(self, setup: _Setup) -> None:
-        told = setup.encoded()
+    def __init__(self, *told: object) -> None:
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
         try:

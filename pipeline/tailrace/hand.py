@@ -53,12 +53,12 @@ def _chain(setup: dict[str, Any], stages: Callable[[], bytes]) -> Chain:
 
         for folder in setup["folders"]:
             Registry().add_folder(folder)
-    name, state_dir, filters, sinks, level = pickle.loads(stages())  # noqa: S301 - from our own pipeline
+    name, state_dir, level, filters, sinks, reads = pickle.loads(stages())  # noqa: S301 - from our own pipeline
     context = Context(pipeline=name, state_dir=state_dir)
     for stage in (*filters, *sinks.values()):
         stage.attach(context)
     context.log.setLevel(level)
-    return Chain(filters, sinks)
+    return Chain(filters, sinks, reads)
 
 
 def _work(chain: Chain, stretch: Any, descriptor: int) -> tuple[str, Product | str]:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.batch import Batch, Position
-from tailrace.chain import Chain
 from tailrace.checkpoint import Checkpoint, State
 from tailrace.condition import Condition, Counts, Freshness, PipelineState
 from tailrace.context import Context
@@ -93,7 +92,7 @@ class Pipeline:
         self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
         for stage in self.stages:
             stage.attach(context)
-        self.crew = Crew(context, filters, sinks, Chain(filters, sinks, source.reads()), workers)
+        self.crew = Crew(context, source, filters, sinks, workers)
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()
@@ -231,12 +230,10 @@ class Pipeline:
 
     def _take(self) -> None:
         """Take what the crew made of a batch or a span into the sinks' memory; commit if that is due."""
-        span = self.crew.first_span()
         try:
             position, product = self.crew.take()
         except SpanUnread as error:
-            assert span is not None
-            self.source.refuse(span)
+            self.source.refuse(self.crew.unread())
             raise _Again(str(error)) from None
         now = self.context.clock.monotonic()
         self._unit.position |= position

@@ -60,7 +60,7 @@ class TimeSlicer:
         """Give the slice key of all events if it is the same, as it nearly always is of those read together.
 
         What lies between two texts begins as both do: so two comparisons per event, which Python makes in C, serve
-        instead of cutting each text (0.06 µs instead of 0.14).
+        instead of cutting each text. And what is the same for all is no part of the key by which events are grouped.
         """
         try:
             earliest = min(times)

@@ -9,9 +9,9 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from tailrace import EVENT_TIME_FIELDS, Batch, Position
+from tailrace import EVENT_TIME_FIELDS, Batch, Filter, OptionError, Position, parse_duration, parse_field
 
 _DIGEST: Final = 12  # bytes; among a hundred thousand keys two are the same once in 10¹⁹
 _LATEST: Final = "latest"  # no digest has six characters
@@ -102,3 +102,30 @@ def _seconds(row: Sequence[Any]) -> float | None:
             except (TypeError, ValueError, OverflowError):
                 return None
     return None
+
+
+class MemoryFilter(Filter, kw_only=True):
+    """A filter that remembers, with what such filters have in common."""
+
+    one_worker: ClassVar[bool] = True
+
+    def remember(self, option: str, duration: str | float, fields: Iterable[str], most: int) -> float:
+        """Begin with nothing, once the options are found to be right; gives the duration in seconds."""
+        self.memory = Memory(most)
+        try:
+            for field in fields:
+                parse_field(field)
+        except ValueError as error:
+            raise OptionError("fields", str(error)) from None
+        try:
+            return parse_duration(duration)
+        except ValueError as error:
+            raise OptionError(option, str(error)) from None
+
+    def restore(self, state: Position | None) -> None:
+        """Remember what the checkpoint holds."""
+        self.memory.restore(state)
+
+    def state(self) -> Position:
+        """Say what changed since the last commit."""
+        return self.memory.delta()

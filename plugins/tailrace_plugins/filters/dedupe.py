@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from msgspec import Meta
 
-from tailrace import EVENT_TIME_FIELDS, Batch, Filter, OptionError, Position, parse_duration, parse_field
-from tailrace_plugins.memory import Memory, digests, times
+from tailrace import EVENT_TIME_FIELDS, Batch, OptionError
+from tailrace_plugins.memory import MemoryFilter, digests, times
 
 
-class Dedupe(Filter, kw_only=True):
+class Dedupe(MemoryFilter, kw_only=True):
     """Drop an event if one with the same values in some fields went on not long before.
 
         - type: dedupe
@@ -28,8 +28,6 @@ class Dedupe(Filter, kw_only=True):
     letter goes without this filter.
     """
 
-    one_worker: ClassVar[bool] = True
-
     fields: Annotated[list[str], Meta(description="The fields whose values make events the same.")]
     window: Annotated[str | float, Meta(description="How long: `90s`, `10m`, `2h`.")] = "10m"
     most: Annotated[int, Meta(ge=1, le=100_000, description="So many combinations are remembered, the latest.")] = (
@@ -39,28 +37,11 @@ class Dedupe(Filter, kw_only=True):
     def __post_init__(self) -> None:
         if not self.fields:
             raise OptionError("fields", "name at least one field")
-        try:
-            for field in self.fields:
-                parse_field(field)
-        except ValueError as error:
-            raise OptionError("fields", str(error)) from None
-        try:
-            self._window = parse_duration(self.window)
-        except ValueError as error:
-            raise OptionError("window", str(error)) from None
-        self._memory = Memory(self.most)
+        self._window = self.remember("window", self.window, self.fields, self.most)
 
     def reads(self) -> Iterable[str]:
         """Name the fields that are compared, and those of the time."""
         return [*self.fields, *EVENT_TIME_FIELDS]
-
-    def restore(self, state: Position | None) -> None:
-        """Remember what the checkpoint holds."""
-        self._memory.restore(state)
-
-    def state(self) -> Position:
-        """Say what changed since the last commit."""
-        return self._memory.delta()
 
     def apply(self, batch: Batch) -> None:
         """Drop what went on before."""
@@ -70,7 +51,7 @@ class Dedupe(Filter, kw_only=True):
         batch.keep([self._is_new(key, time) or is_empty for is_empty, key, time in rows])
 
     def _is_new(self, key: str, time: float | None) -> bool:
-        memory = self._memory
+        memory = self.memory
         latest = memory.pass_time(time)
         while (oldest := memory.oldest()) is not None and oldest[1] < latest - self._window:
             memory.remove(oldest[0])

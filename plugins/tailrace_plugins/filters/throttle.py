@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from msgspec import Meta
 
-from tailrace import EVENT_TIME_FIELDS, Batch, Filter, OptionError, Position, parse_duration, parse_field
-from tailrace_plugins.memory import Memory, digest, times
+from tailrace import EVENT_TIME_FIELDS, Batch
+from tailrace_plugins.memory import MemoryFilter, digest, times
 
 
-class Throttle(Filter, kw_only=True):
+class Throttle(MemoryFilter, kw_only=True):
     """Let only so many events go on in a span of time, for each combination of values of some fields.
 
         - type: throttle
@@ -28,36 +28,17 @@ class Throttle(Filter, kw_only=True):
     without this filter.
     """
 
-    one_worker: ClassVar[bool] = True
-
     rate: Annotated[int, Meta(ge=1, description="So many events go on in each span.")]
     per: Annotated[str | float, Meta(description="The length of a span: `1s`, `1m`, `1h`.")] = "1s"
     fields: Annotated[list[str], Meta(description="The fields whose values are counted apart.")] = []
     most: Annotated[int, Meta(ge=1, le=100_000, description="So many combinations are counted, the latest.")] = 10_000
 
     def __post_init__(self) -> None:
-        try:
-            for field in self.fields:
-                parse_field(field)
-        except ValueError as error:
-            raise OptionError("fields", str(error)) from None
-        try:
-            self._per = parse_duration(self.per)
-        except ValueError as error:
-            raise OptionError("per", str(error)) from None
-        self._memory = Memory(self.most)
+        self._per = self.remember("per", self.per, self.fields, self.most)
 
     def reads(self) -> Iterable[str]:
         """Name the fields that are told apart, and those of the time."""
         return [*self.fields, *EVENT_TIME_FIELDS]
-
-    def restore(self, state: Position | None) -> None:
-        """Remember what the checkpoint holds."""
-        self._memory.restore(state)
-
-    def state(self) -> Position:
-        """Say what changed since the last commit."""
-        return self._memory.delta()
 
     def apply(self, batch: Batch) -> None:
         """Drop what is too much."""
@@ -66,7 +47,7 @@ class Throttle(Filter, kw_only=True):
         batch.keep([self._has_room(row, time) for row, time in zip(rows, times(batch), strict=True)])
 
     def _has_room(self, values: tuple[object, ...], time: float | None) -> bool:
-        memory = self._memory
+        memory = self.memory
         before = memory.latest
         latest = memory.pass_time(None if time is None else time // self._per)
         if latest != before:
