@@ -165,6 +165,7 @@ def test_counters_say_what_became_of_the_events(tmp_path: Path) -> None:
         "damaged": 0,
         "cannot_change": 0,
         "filter": 1,
+        "refused": 0,
     }
 
 

@@ -15,7 +15,7 @@ from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
 from tailrace.recognition import Recognised, SlicePaths
-from tailrace.reject import Reject
+from tailrace.reject import Original, Reject
 from tailrace.span import LEAST_SPAN_BYTES, Note, Span, SpanUnread
 from tailrace.stage import (
     BadEvent,
@@ -52,6 +52,7 @@ __all__ = [
     "Memo",
     "Note",
     "OptionError",
+    "Original",
     "Packer",
     "Path",
     "Payload",

@@ -21,7 +21,7 @@ import msgspec
 
 from tailrace.edit import EditError, change_keys, delete_field, encode_value, set_field, splice
 from tailrace.fields import DECODE_ERRORS, Projection, Row, Unreadable, format_field, parse_field, tolerant_decode
-from tailrace.reject import REJECT_KINDS, Reason, Reject, RejectKind
+from tailrace.reject import REJECT_KINDS, Original, Reason, Reject, RejectKind
 
 Record = dict[str, Any]
 """An event decoded to a dict."""
@@ -342,13 +342,9 @@ class Batch:
         if len(mask) != len(self):
             raise ValueError(f"a mask of {len(mask)} for a batch of {len(self)} events")
         if self._pending_rejects:
-            offsets = list(accumulate((len(line) + 1 for line in self._read_lines), initial=self.offset))
+            originals = self.originals()
             for index, reason in sorted(self._pending_rejects.items()):
-                number = self._numbers[index]
-                line = self._read_lines[number]
-                self._rejects.append(
-                    Reject(line, reason.text, self._read_tags[number], self.origin, offsets[number], reason.kind)
-                )
+                self._rejects.append(originals[index].rejected(reason.text, reason.kind))
             mask = [kept and index not in self._pending_rejects for index, kept in enumerate(mask)]
             self._pending_rejects = {}
         if not all(mask):
@@ -364,6 +360,14 @@ class Batch:
         if kind not in REJECT_KINDS:
             raise ValueError(f"{kind!r} is no kind of reject; there are: {', '.join(REJECT_KINDS)}")
         self._pending_rejects.setdefault(index, Reason(kind, reason))
+
+    def originals(self) -> list[Original]:
+        """Give each event as it was read: what goes to the dead letter if the event is refused."""
+        offsets = list(accumulate((len(line) + 1 for line in self._read_lines), initial=self.offset))
+        return [
+            Original(self._read_lines[number], self._read_tags[number], self.origin, offsets[number])
+            for number in self._numbers
+        ]
 
     def settle(self) -> list[Reject]:
         """Take the rejected events out of the batch and give them; the framework calls it after each stage."""

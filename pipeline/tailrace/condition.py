@@ -7,12 +7,12 @@ apart.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from tailrace.chain import Product
-from tailrace.reject import REJECT_KINDS, RejectKind
+from tailrace.reject import REJECT_KINDS, Reject, RejectKind
 
 PipelineState = Literal["starting", "running", "recovering", "failed", "ended"]
 PIPELINE_STATES: Final[tuple[PipelineState, ...]] = get_args(PipelineState)
@@ -107,7 +107,11 @@ class Counts:
         self.bytes_in += product.bytes_in
         self.events_out += product.events_out
         self.dropped += product.dropped
-        for reject in product.rejects:  # what goes to the dead letter
+        self.add_rejects(product.rejects)
+
+    def add_rejects(self, rejects: Iterable[Reject]) -> None:
+        """Count what goes to the dead letter."""
+        for reject in rejects:
             self.dead_letters[reject.kind] += 1
 
     def add_commit(self, seconds: float, at: float) -> None:

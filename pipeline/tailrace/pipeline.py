@@ -4,7 +4,8 @@ The commit, in the order that makes it safe (numbers as in the code below):
 
     1  prepare  each sink names the files that it will touch for the first time; their present lengths are saved, in
                 both generations of the checkpoint
-    2  flush    each sink makes what it was given durable
+    2  flush    each sink makes what it was given durable, or has sent it; what was refused there, and what stages
+                rejected, is written to the dead letter
     3  save     source position, sink positions and what filters remember together, atomically   <- the commit point
     4  commit   sinks publish; the source may give up what the generation *before* covers
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +118,12 @@ class Pipeline:
     def lag(self) -> int:
         """Give how many bytes the source knows of that did not go into the sinks yet; for other threads too."""
         return self.source.lag() + self.crew.size
+
+    def wake(self) -> None:
+        """Make stages that wait look up; for other threads."""
+        self.source.wake()
+        for sink in self._sinks.values():
+            sink.wake()
 
     def enter(self, state: PipelineState, cause: str = "") -> None:
         """Change the condition; it keeps its time for as long as the state stays the same."""
@@ -219,14 +226,18 @@ class Pipeline:
         return max(0.0, self._early_commit_at() - self.context.clock.monotonic())
 
     def _early_commit_at(self) -> float:
-        return self._last_commit + max(QUICK_COMMIT, COMMIT_SHARE * self._commit_took)
+        at = self._last_commit + max(QUICK_COMMIT, COMMIT_SHARE * self._commit_took)
+        return max(at, (self._unit.since or 0.0) + self._linger())
+
+    def _linger(self) -> float:
+        return max((sink.linger() for sink in self._sinks.values()), default=0.0)
 
     def _is_due(self) -> bool:
         age = self.context.clock.monotonic() - (self._unit.since or 0.0)
         if age < COMMIT_SHARE * self._commit_took:  # of thousands of files, perhaps
             held = sum(self._unit.bytes if (size := sink.held()) is None else size for sink in self._sinks.values())
             return self._unit.bytes >= self._commit_bytes * SLOW_SHARE or held >= self._commit_bytes * HELD_SHARE
-        return age >= self._commit_interval or self._unit.bytes >= self._commit_bytes
+        return age >= max(self._commit_interval, self._linger()) or self._unit.bytes >= self._commit_bytes
 
     def _take(self) -> None:
         """Take what the crew made of a batch or a span into the sinks' memory; commit if that is due."""
@@ -257,13 +268,15 @@ class Pipeline:
     def _commit(self) -> None:
         started = self.context.clock.monotonic()
         self._checkpoint.restore()  # if it was removed; else what a webhook read could not be read again
-        outputs: dict[str, Callable[[], Position]]
-        outputs = {name: sink.prepare for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.prepare}
-        fresh = {name: delta for name, prepare in outputs.items() if (delta := prepare())}
-        for _ in range(2 if fresh else 0):  # so that the generation to fall back to knows where to cut, too
-            self._save({}, fresh)  # 1
-        outputs = {name: sink.flush for name, sink in self._sinks.items()} | {DEAD_LETTER: self._dead_letter.flush}
-        positions = {name: flush() for name, flush in outputs.items()}  # 2
+        prepared = {name: sink.prepare() for name, sink in self._sinks.items()}
+        self._announce(prepared | {DEAD_LETTER: self._dead_letter.prepare()})  # 1
+        positions = {name: sink.flush() for name, sink in self._sinks.items()}  # 2
+        refused = [reject for sink in self._sinks.values() for reject in sink.refused()]
+        if refused:
+            self.counts.add_rejects(refused)
+            self._dead_letter.add(refused)
+            self._announce({DEAD_LETTER: self._dead_letter.prepare()})
+        positions[DEAD_LETTER] = self._dead_letter.flush()
         covered_before = self._state.source
         # all that was read is committed, for with filters that remember there are no spans; a replay goes without them
         remembered = None if REPLAY in self._sinks else self._remembering.states()
@@ -283,6 +296,12 @@ class Pipeline:
         with contextlib.suppress(Exception):  # a figure that cannot be had is no reason to stop
             self.freshness.note_commit(self._last_commit, self.counts.bytes_in, self.lag())
         self.enter("running")
+
+    def _announce(self, prepared: Mapping[str, Position]) -> None:
+        """Record what will be written to for the first time."""
+        fresh = {name: delta for name, delta in prepared.items() if delta}
+        for _ in range(2 if fresh else 0):  # so that the generation to fall back to knows where to cut, too
+            self._save({}, fresh)
 
     def _rest(self) -> None:
         """Nothing is going on: make both checkpoint generations cover all, so that the source gives up the last too."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
-RejectKind = Literal["not_json", "not_an_object", "unreadable", "too_long", "damaged", "cannot_change", "filter"]
+RejectKind = Literal[
+    "not_json", "not_an_object", "unreadable", "too_long", "damaged", "cannot_change", "filter", "refused"
+]
 """Why an event is rejected.
 
 * `not_json`: the line is not JSON, or empty
@@ -19,6 +21,7 @@ RejectKind = Literal["not_json", "not_an_object", "unreadable", "too_long", "dam
 * `damaged`: what the source had stored of it is not what was stored
 * `cannot_change`: a field of it cannot be changed as a filter wants without breaking the line
 * `filter`: a filter cannot process it
+* `refused`: where a sink sends it, it will never be taken
 """
 
 REJECT_KINDS: Final[tuple[RejectKind, ...]] = get_args(RejectKind)
@@ -40,3 +43,16 @@ class Reject(NamedTuple):
     origin: Mapping[str, str]
     offset: int  # of the line's first byte, in the file or stream that `origin` names
     kind: RejectKind
+
+
+class Original(NamedTuple):
+    """An event as it was read, for a sink that learns only later that it is refused."""
+
+    line: bytes
+    tag: str
+    origin: Mapping[str, str]
+    offset: int
+
+    def rejected(self, reason: str, kind: RejectKind = "refused") -> Reject:
+        """Make the reject of it."""
+        return Reject(self.line, reason, self.tag, self.origin, self.offset, kind)

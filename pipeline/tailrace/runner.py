@@ -41,7 +41,7 @@ class Runner:
         """Tell the pipeline to commit and end; returns at once."""
         self._stop.set()
         with contextlib.suppress(Exception):  # a source that is not open yet may have nothing to wake
-            self.pipeline.source.wake()
+            self.pipeline.wake()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end, so many seconds at most; tell whether it has come."""

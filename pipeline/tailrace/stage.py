@@ -34,6 +34,7 @@ from msgspec import Meta
 
 from tailrace.batch import Batch, Position, Record
 from tailrace.context import Context
+from tailrace.reject import Reject
 from tailrace.span import Span
 
 
@@ -273,7 +274,11 @@ class Sink(Stage, kw_only=True):
     """Where events go.
 
     The commit, as a sink sees it: `prepare` (say what will be written to that the checkpoint does not know yet;
-    it is recorded), `flush` (write and make durable; the new position is recorded), `commit` (publish).
+    it is recorded), `flush` (write and make durable; the new position is recorded), `refused` (those that cannot go
+    there), `commit` (publish). All is called by one thread, but `wake` may be called by another.
+
+    A sink that sends events away has sent them when `flush` returns. What it had sent when it raises Retry, or dies,
+    it sends again.
     """
 
     match: Match = None
@@ -309,6 +314,16 @@ class Sink(Stage, kw_only=True):
         """Say how many bytes wait in memory for `flush`; None: as many as the events had that were written."""
         return None
 
+    def linger(self) -> float:
+        """Say how many seconds a commit may wait for more events, from the first that it holds on; 0: not for any.
+
+        For a sink that would rather send many at once. They wait in vain for nobody: a stop commits.
+        """
+        return 0.0
+
+    def wake(self) -> None:
+        """The pipeline shall stop: a `write` or `flush` that waits for better times raises Retry soon."""
+
     def prepare(self) -> Position:
         """Say, before `flush`, the present position of everything that it will touch for the first time.
 
@@ -320,6 +335,13 @@ class Sink(Stage, kw_only=True):
     def flush(self) -> Position:
         """Make all that was written durable and say how far that is (a delta, see `Position`)."""
         raise NotImplementedError
+
+    def refused(self) -> Sequence[Reject]:
+        """Give, after `flush` and once, what will never be taken where this sink writes; it goes to the dead letter.
+
+        `Batch.originals` has each event as it was read, for `encode` to keep beside its bytes.
+        """
+        return ()
 
     def commit(self, position: Position) -> None:
         """The checkpoint that holds `position` is on disk: publish. Idempotent, for it is repeated after a crash."""
