@@ -98,15 +98,18 @@ def main() -> None:
         expected = write_log(log, options.events, options.slices)
         print(f"{expected[0]:,} events, {expected[1] / 1e6:,.0f} MB")
         print(f"{'slices':>8}{'events/s':>12}{'ratio':>8}{'CPU s':>8}{'peak MB':>9}{'last third, MB':>16}")
-        first = None
+        # rounds, for what disturbs a run on a busy machine is likely to disturb its neighbours too
+        rounds = [
+            {slices: run(log, next(directories), slices, expected) for slices in options.slices}
+            for _ in range(options.runs)
+        ]
         for slices in options.slices:
-            runs = [run(log, next(directories), slices, expected) for _ in range(options.runs)]
-            wall = median(each.wall for each in runs)
-            first = first or wall
+            runs = [each[slices] for each in rounds]
+            ratio = median(each[options.slices[0]].wall / each[slices].wall for each in rounds)
             seen = [size for size in runs[-1].memory[:-1] if size]  # an ended process has none
             third = seen[-(len(seen) // 3 + 1) :]
             print(
-                f"{slices:>8,}{options.events / wall:>12,.0f}{first / wall:>8.2f}"
+                f"{slices:>8,}{options.events / median(each.wall for each in runs):>12,.0f}{ratio:>8.2f}"
                 f"{median(each.cpu for each in runs):>8.1f}{max(each.memory[-1] for each in runs) / 1e6:>9.0f}"
                 f"{min(third) / 1e6:>10.0f} to {max(third) / 1e6:.0f}"
             )

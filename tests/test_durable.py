@@ -95,6 +95,26 @@ def test_one_of_many_files_that_cannot_be_synced_is_named(count: int) -> None:
     assert caught.value.filename == f"/x/{count - 1}"
 
 
+class Unsyncable(Disk):
+    """A disk whose file system as a whole cannot be synced."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def sync_file_system(self, descriptor: int) -> None:
+        self.tries += 1
+        raise OSError(5, "Input/output error")
+
+
+def test_a_sync_that_only_begins_early_promises_nothing_and_leaves_nothing_open(tmp_path: Path) -> None:
+    disk, before = Unsyncable(), len(os.listdir("/proc/self/fd"))
+    disk.begin_sync(str(tmp_path))
+    disk.begin_sync(str(tmp_path / "gone"))
+    Disk().begin_sync(str(tmp_path))
+    assert disk.tries == 1
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_directories_are_made_with_exactly_their_mode(tmp_path: Path, umask: int) -> None:
     make_directories(Disk(), str(tmp_path / "a" / "b" / "c"))
     make_directories(Disk(), str(tmp_path / "a" / "d") + "/", 0o2700)

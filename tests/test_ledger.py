@@ -287,7 +287,7 @@ def test_more_files_than_may_be_open_are_written_in_groups(tmp_path: Path) -> No
     ledger.prepare(paths)
     assert ledger.append({path: [path.encode()] for path in paths}) == {path: len(path) for path in paths}
     assert [Path(path).read_text() for path in paths] == paths
-    assert disk.most <= 4  # and a directory being synced
+    assert disk.most <= 5  # and two for the directory, while its file system is synced
     assert disk.open_now == set()
 
 

@@ -133,16 +133,16 @@ class SlowSink(ListSink, kw_only=True):
 def test_slow_commits_hold_more_events_but_not_without_bound(tmp_path: Path) -> None:
     quick, slow = SlowSink(seconds=0.0), SlowSink(seconds=10.0)
     run(pipeline(tmp_path / "quick", clock=HandClock(), out=quick))
-    run(pipeline(tmp_path / "slow", clock=HandClock(), out=slow))
+    run(pipeline(tmp_path / "slow", [*LINES, *LINES], clock=HandClock(), out=slow))
     assert quick.flushed == [3, 3, 3, 3, 3, 3, 2]  # 60 bytes
-    assert slow.flushed == [3, 12, 5]  # the first took long: then up to 240 bytes
+    assert slow.flushed == [3, 24, 13]  # the first took long: then up to 480 bytes
 
 
 def test_slow_commits_hold_no_more_events_than_sinks_can_take_into_memory(tmp_path: Path) -> None:
-    unknown, full = SlowSink(seconds=10.0, holds=None), SlowSink(seconds=10.0, holds=120)
+    unknown, full = SlowSink(seconds=10.0, holds=None), SlowSink(seconds=10.0, holds=135)
     run(pipeline(tmp_path / "unknown", clock=HandClock(), out=unknown))
     run(pipeline(tmp_path / "full", clock=HandClock(), out=full))
-    assert unknown.flushed == [3, 6, 6, 5]  # it may hold all of it: up to 120 bytes
+    assert unknown.flushed == [3, 9, 6, 2]  # it may hold all of it: up to 135 bytes
     assert full.flushed == [3, 3, 3, 3, 3, 3, 2]
 
 

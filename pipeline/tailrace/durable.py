@@ -67,6 +67,18 @@ class Disk:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
+    def begin_sync(self, directory: str) -> None:
+        """Sync the directory's file system, but promise nothing: what is to be synced later has less to do then.
+
+        Called by a thread of its own while files are written: 10,000 of them take two thirds of the time.
+        """
+        with contextlib.suppress(OSError):  # it is seen once more by every descriptor that was open before
+            descriptor = self.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self.sync_file_system(descriptor)
+            finally:
+                self.close(descriptor)
+
     def truncate(self, descriptor: int, length: int) -> None:
         """Cut the file to `length` bytes."""
         os.ftruncate(descriptor, length)

@@ -16,6 +16,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from tailrace.durable import Disk, make_directories, naming, sync_directory, write_all
@@ -107,8 +108,12 @@ class Ledger:
         try:
             synced = os.fstat(descriptor).st_dev if self._disk.syncs_file_systems else None
             items = iter(chunks.items())
-            while group := list(islice(items, self._max_open)):
-                lengths |= self._append_group(group, touched, synced)
+            with ThreadPoolExecutor(1, "tailrace-sync") as thread:
+                syncing: Future[None] | None = None
+                while group := list(islice(items, self._max_open)):
+                    lengths |= self._append_group(group, touched, synced)
+                    if synced is not None and (syncing is None or syncing.done()):
+                        syncing = thread.submit(self._disk.begin_sync, directory)
             if synced is not None:
                 with naming(directory):
                     self._disk.sync_file_system(descriptor)

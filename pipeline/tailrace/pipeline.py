@@ -37,8 +37,8 @@ from tailrace.stage import Damaged, EndOfInput, Filter, Retry, Sink, Source, Sta
 IDLE_WAIT = 0.5  # seconds that a read waits when there is nothing to commit
 QUICK_COMMIT = 0.1  # seconds between commits, at least, when the source has nothing more to give
 COMMIT_SHARE = 4  # between commits there is at least this many times as long as the last one took, if memory allows
-SLOW_SHARE = 4  # times `commit_bytes` of events may wait while commits are slow
-HELD_SHARE = 2.0  # ... if sinks hold no more than that many times as much of them in memory
+SLOW_SHARE = 8  # times `commit_bytes` of events may wait while commits are slow
+HELD_SHARE = 2.25  # ... if sinks hold no more than that many times as much of them in memory
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds to wait before recovery; the last repeats
 
 
