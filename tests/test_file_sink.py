@@ -96,6 +96,17 @@ def test_a_late_event_goes_to_its_own_slice_and_an_event_without_time_to_unparse
     }
 
 
+def test_link_in_place_of_a_namespace_s_directory_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    life = Life(tmp_path, path=f"{tmp_path}/out/{{objectRef.namespace}}/audit.log.gz")
+    (life.out / "team-a").symlink_to(elsewhere)
+    life.give([line("team-a"), line("team-b")])
+    with pytest.raises(Damaged, match=f"{life.out}/team-a is a link"):
+        life.commit()
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "namespace",
     ["..", ".", "../../etc/passwd", "a/b", "\0", "new\nline", "_none", "", "x" * 300, "支付", "%2e", "-rf", "\ud800"],

@@ -380,3 +380,34 @@ def test_a_failed_append_takes_back_what_it_wrote_and_names_the_file(tmp_path: P
         assert (tmp_path / "old").read_bytes() == b"committed"
         assert not (tmp_path / "new").exists()
     raise AssertionError("it never succeeded")
+
+
+def test_no_link_is_followed_below_the_directory_that_the_files_share(tmp_path: Path) -> None:
+    real, elsewhere = tmp_path / "real", tmp_path / "elsewhere"
+    (real / "team").mkdir(parents=True)
+    elsewhere.mkdir()
+    base = tmp_path / "base"  # itself a link, which whoever wrote the config has meant
+    base.symlink_to(real)
+    good, bad, deep = (str(base / name) for name in ("team/a", "link/a", "link/new/a"))
+    ledger = Ledger(Disk(), below=str(base))
+    ledger.prepare([good, bad, deep])
+    assert ledger.append({good: [b"one"]}) == {good: 3}
+    (real / "link").symlink_to(elsewhere)
+    for path in (bad, deep):
+        with pytest.raises(Damaged, match=f"{base}/link is a link; output goes to real directories only"):
+            ledger.append({good: [b"two"], path: [b"two"]})
+    assert list(elsewhere.iterdir()) == []
+    assert (real / "team" / "a").read_bytes() == b"one"  # what was written before is taken back
+    assert Ledger(Disk()).recover({good: 3}) == 0
+
+
+def test_recovery_cuts_nothing_behind_a_link_that_was_put_in_place_of_a_directory(tmp_path: Path) -> None:
+    path = tmp_path / "base" / "team" / "a"
+    written(path, b"committed")
+    path.parent.rename(tmp_path / "aside")
+    (tmp_path / "base" / "team").symlink_to(tmp_path / "foreign")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "a").write_bytes(b"somebody else's, and long")
+    with pytest.raises(Damaged, match=f"{tmp_path}/base/team is a link"):
+        Ledger(Disk(), below=str(tmp_path / "base")).recover({str(path): 9})
+    assert (tmp_path / "foreign" / "a").read_bytes() == b"somebody else's, and long"

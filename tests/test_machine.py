@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -21,7 +22,7 @@ from waiting import wait_until
 from tailrace.context import Clock, Context
 from tailrace.durable import Disk
 from tailrace.lock import LockError, Locks, hold
-from tailrace.machine import DESCRIPTORS, network_file_system, raise_descriptor_limit
+from tailrace.machine import DESCRIPTORS, network_file_system, raise_descriptor_limit, warn_of_few_descriptors
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace_plugins.sinks.file import File
 from tailrace_plugins.sources.tail import Tail
@@ -221,6 +222,41 @@ def test_limit_of_descriptors_is_raised_and_never_lowered() -> None:
         assert raise_descriptor_limit() == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_more_open_files_than_the_process_may_have_are_warned_of_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    tail = Tail(paths=[str(tmp_path / "a.log")], max_open_files=limit - 64 - 1 - 20)
+    warn_of_few_descriptors([tail, File(path="/x/a.log", max_open_files=17)])
+    assert caplog.records == []
+    warn_of_few_descriptors([tail, File(path="/x/a.log", max_open_files=18)])
+    [warning] = caplog.records
+    assert (vars(warning)["wanted"], vars(warning)["limit"]) == (limit + 1, limit)
+    assert "lower max_open_files" in warning.getMessage()
+
+
+def test_service_looks_at_the_limit_of_descriptors_when_it_starts(tmp_path: Path) -> None:
+    config = tmp_path / "tailrace.yaml"
+    config.write_text(
+        f"state_dir: {tmp_path}/state\n"
+        "pipelines:\n"
+        "  audit:\n"
+        "    schema: any\n"
+        f"    source: {{type: tail, paths: ['{tmp_path}/*.log'], max_open_files: 1000}}\n"
+        f"    sinks: [{{type: file, path: '{tmp_path}/out/a.log'}}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tailrace", "run", "--once", "--log-format", "json", str(config)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 512)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    [warning] = [json.loads(line) for line in done.stderr.splitlines() if "descriptors" in line]
+    assert (warning["level"], warning["limit"], warning["wanted"]) == ("warning", 512, 64 + 1001 + 259)
 
 
 # A state directory that comes from elsewhere

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -313,3 +314,53 @@ def test_removed_directory_is_not_taken_for_a_lack_of_inotify(tmp_path: Path, ca
     wakeup.watch([str(tmp_path)])
     wakeup.close()
     assert said(caplog) == []
+
+
+def test_log_that_is_mounted_as_a_single_file_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(tmp_path / "audit.log", b"a\n")
+    append(tmp_path / "other.txt", b"b\n")
+    (tmp_path / "dir.log").mkdir()
+    points = [tmp_path, tmp_path / "audit.log", tmp_path / "other.txt", tmp_path / "dir.log", tmp_path / "gone.log"]
+    table = "".join(f"{n} 22 254:0 /x {point} rw,relatime - ext4 /dev/vda rw\n" for n, point in enumerate(points))
+    (tmp_path / "mounts").write_text(table)
+    monkeypatch.setattr("tailrace.machine.MOUNTS", str(tmp_path / "mounts"))
+    follower = Follower(tmp_path, "*.log")
+    assert follower.drain() == [b"a"]
+    follower.source.open(None)
+    [warning] = [record for record in caplog.records if "mounted" in record.getMessage()]
+    assert details(warning, "path") == str(tmp_path / "audit.log")
+    assert "mount its directory" in warning.getMessage()
+
+
+def test_real_mount_of_a_single_file_is_recognised(tmp_path: Path) -> None:
+    log, mounted = tmp_path / "audit.log", tmp_path / "mounted.log"
+    log.write_bytes(b'{"n":1}\n')
+    mounted.touch()
+    config = tmp_path / "tailrace.yaml"
+    config.write_text(
+        f"state_dir: {tmp_path}/state\n"
+        "pipelines:\n"
+        f"  audit: {{schema: any, source: {{type: tail, paths: ['{mounted}']}}, sinks: [{{type: 'null'}}]}}\n"
+    )
+    command = [sys.executable, "-m", "tailrace", "run", "--once", str(config)]
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            'mount --bind "$0" "$1" || exit 99; shift; exec "$@"',
+            log,
+            mounted,
+            *command,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("needs the right to mount")
+    assert done.returncode == 0, done.stderr
+    assert "log is mounted as a single file" in done.stderr

@@ -9,6 +9,7 @@ from tailrace.context import Clock, Context
 from tailrace.fields import Path, Projection, format_field, parse_field
 from tailrace.ledger import Ledger
 from tailrace.lines import split_lines
+from tailrace.machine import mounts
 from tailrace.match import TagPattern
 from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
@@ -78,6 +79,7 @@ __all__ = [
     "encode_name",
     "fit_path",
     "format_field",
+    "mounts",
     "parse_duration",
     "parse_field",
     "parse_size",

@@ -6,7 +6,8 @@ The file sink and the dead letter write through it. Its rules make "exactly once
    (`prepare` comes first), so recovery knows where to cut, and bytes that somebody else wrote are never cut.
 2. One append per file and commit, and it is whole: for gzip, whole members.
 3. A file that is shorter than recorded, or gone, is `Damaged`, and so is one that somebody else wrote to.
-4. Files are open only while a commit writes them, so neither a cap nor an idle timer is needed.
+4. Below the directory `below` no link is followed: who may write there shall not lead us elsewhere.
+5. Files are open only while a commit writes them, so neither a cap nor an idle timer is needed.
 """
 
 from __future__ import annotations
@@ -28,12 +29,23 @@ _LOST = "restore it, or run `tailrace state forget` if its loss is accepted"
 class Ledger:
     """The files that one sink appends to, with the length of each as of the checkpoint."""
 
-    def __init__(self, disk: Disk, *, mode: int = 0o640, uid: int = -1, gid: int = -1, max_open: int = 256) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        mode: int = 0o640,
+        uid: int = -1,
+        gid: int = -1,
+        max_open: int = 256,
+        below: str | None = None,
+    ) -> None:
         self._disk = disk
         self._mode = mode
         self._uid = uid
         self._gid = gid
         self._max_open = max_open
+        self._below = below
+        self._entered: set[str] = set()  # directories that were looked at in this commit, or recovery
         self.lengths: dict[str, int] = {}
 
     def recover(self, recorded: Mapping[str, int]) -> int:
@@ -42,9 +54,11 @@ class Ledger:
         Raises Damaged if one is shorter or gone.
         """
         self.lengths = dict(recorded)
+        self._entered.clear()
         return sum(self._cut(path, length) for path, length in recorded.items())
 
     def _cut(self, path: str, length: int) -> int:
+        self._enter(os.path.dirname(path))
         present = _size(path)
         if present is None:
             if length == 0:  # announced, and the crash came before it was made
@@ -82,6 +96,7 @@ class Ledger:
         """
         lengths: dict[str, int] = {}
         touched: list[str] = []
+        self._entered.clear()
         try:
             if len(chunks) > self._max_open:
                 lengths = self._append_many(chunks, touched)
@@ -154,13 +169,26 @@ class Ledger:
 
     def _open(self, path: str) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place is not waited for
+        directory = os.path.dirname(path)
+        self._enter(directory)
         if self.lengths[path] > 0:
             try:
                 return self._disk.open(path, flags)
             except FileNotFoundError:
                 raise Damaged(f"{path} was removed while it was being written; {_LOST}") from None
-        make_directories(self._disk, os.path.dirname(path), self.directory_mode)
+        make_directories(self._disk, directory, self.directory_mode)
         return self._disk.open(path, flags | os.O_CREAT, self._mode)
+
+    def _enter(self, directory: str) -> None:
+        """Raise Damaged if a link leads to this directory, from where all of them lie."""
+        if self._below is None or directory in self._entered:
+            return
+        place = directory
+        while len(place) > len(self._below):
+            if os.path.islink(place):
+                raise Damaged(f"{place} is a link; output goes to real directories only: move it away, or mount there")
+            place = os.path.dirname(place)
+        self._entered.add(directory)
 
     def _hand_over(self, descriptor: int) -> None:
         """Give a new file its mode, exactly, and its owner; a change of owner could take some of the mode away."""

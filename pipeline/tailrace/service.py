@@ -23,12 +23,14 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from tailrace.address import Address
 from tailrace.config import Config, ConfigError, Plan
 from tailrace.lock import LockError, Locks
 from tailrace.logs import ROOT
+from tailrace.machine import warn_of_few_descriptors
 from tailrace.pipeline import Pipeline
 from tailrace.runner import Runner
 
@@ -117,6 +119,7 @@ class Service:
             )
             return 1
         try:
+            self._count_descriptors()
             for runner in self._runners.values():
                 self._start(runner)
             self._attend(tick)
@@ -249,7 +252,11 @@ class Service:
                     extra={"pipelines": hanging, "stop_timeout": self._stop_timeout},
                 )
             _log.info("config reloaded", extra=self._change)
+            self._count_descriptors()
             self._change = None
+
+    def _count_descriptors(self) -> None:
+        warn_of_few_descriptors(chain.from_iterable(pipeline.stages for pipeline in self.pipelines))
 
     def _is_running(self, name: str) -> bool:
         return name in self._runners and self._runners[name].running

@@ -108,6 +108,10 @@ class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True,
         """Give the figures of this stage's own for `/metrics`; called by another thread, at any time."""
         return ()
 
+    def descriptors(self) -> int:
+        """Say how many files it may hold open at once, at most; a start warns if the process may not have so many."""
+        return 0
+
     def close(self) -> None:
         """Let go of descriptors and threads. May be called at any time and twice; nothing correct depends on it."""
 

@@ -151,7 +151,12 @@ class File(Sink, kw_only=True):
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._piles = Piles(self._compress, self._pool)
         self._ledger = Ledger(
-            self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
+            self.context.disk,
+            mode=self._mode,
+            uid=self._uid,
+            gid=self._gid,
+            max_open=self.max_open_files,
+            below=self._claim.directory,
         )
         directory = self._claim.directory
         if os.path.isdir(directory):
@@ -233,6 +238,10 @@ class File(Sink, kw_only=True):
         """Delete what need not be kept; the generation before still has what this commit forgot, so that stays."""
         if self._retention is not None:
             self._retention.look(self.context, position, self._forgotten)
+
+    def descriptors(self) -> int:
+        """The files that a commit writes together, their directory, and the lock."""
+        return self.max_open_files + 3
 
     def measures(self) -> Iterable[Measure]:
         """Say what was deleted, if that is asked for."""

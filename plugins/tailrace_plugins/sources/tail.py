@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source, Span
+from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source, Span, mounts
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState
@@ -138,6 +138,9 @@ class Tail(Source, kw_only=True):
                 self._add(patterns.live_path(path), None, first_start=True)
         self._scan(first_start=position is None)
         self._is_recorded = position is not None
+        for point, _ in mounts():
+            if patterns.matches(point) and os.path.isfile(point):
+                self.reports.mounted(point)
         for log in self._turn:
             log.look(self._scanned)  # now, so that what appears from now on is told from what was there
 
@@ -198,6 +201,10 @@ class Tail(Source, kw_only=True):
         yield Measure("tail_logs", "Logs that are followed.", "gauge", len(logs))
         yield Measure("tail_unfinished_files", "Files from which more may come.", "gauge", unfinished)
         yield Measure("tail_open_files", "Files that are held open.", "gauge", len(self._descriptors))
+
+    def descriptors(self) -> int:
+        """Files, and what wakes it."""
+        return self.max_open_files + 1
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""

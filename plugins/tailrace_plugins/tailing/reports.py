@@ -20,6 +20,7 @@ class Reports:
         self.damaged_files = 0
         self.long_lines = 0
         self.nul_bytes = 0
+        self._mounted: set[str] = set()  # said once, not at each recovery
 
     def truncated(self, path: str, offset: int) -> None:
         """A file was truncated while we followed it; what was written after `offset` and not read is gone."""
@@ -28,6 +29,15 @@ class Reports:
             "file was truncated; it is read again from its beginning (let logrotate use create, not copytruncate)",
             extra={"path": path, "offset": offset},
         )
+
+    def mounted(self, path: str) -> None:
+        """A log is mounted by itself, so what the mount shows stays the same file when its writer begins another."""
+        if path not in self._mounted:
+            self._mounted.add(path)
+            self.log.warning(
+                "log is mounted as a single file: after a rotation, new events will not be seen; mount its directory",
+                extra={"path": path},
+            )
 
     def lost(self, path: str, offset: int) -> None:
         """An unfinished file is not there any more, under any name."""
