@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tailrace.batch import UNCHANGED, Batch
+from tailrace.batch import Batch
+from tailrace.changes import UNCHANGED
 from tailrace.fields import Projection
 
 GOOD = b'{"verb":"get","objectRef":{"namespace":"default"},"n":1}'

@@ -11,11 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailrace import __version__
-from tailrace.batch import Batch, Position, Record
+from tailrace.batch import Batch, Position
 from tailrace.condition import Freshness
 from tailrace.context import Clock, Context
 from tailrace.metrics import exposition
 from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.records import Record
 from tailrace.reject import REJECT_KINDS
 from tailrace.stage import BadEvent, Damaged, Filter, Measure, RecordFilter, Retry, Sink, Source
 from tailrace.testing import ListSink, ListSource

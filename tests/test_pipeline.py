@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tailrace.batch import Batch, Position, Record
+from tailrace.batch import Batch, Position
 from tailrace.checkpoint import Checkpoint, generations
 from tailrace.context import Clock, Context
 from tailrace.deadletter import FILE as DEAD_LETTER_FILE
 from tailrace.pipeline import Pipeline, PipelineFailed
+from tailrace.records import Record
 from tailrace.stage import BadEvent, Damaged, Filter, Payload, RecordFilter, Retry, Sink, Source
 from tailrace.testing import ListSink, ListSource
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailrace.batch import Record
 from tailrace.context import Context
 from tailrace.pipeline import Pipeline
+from tailrace.records import Record
 from tailrace.stage import Filter, RecordFilter
 from tailrace.testing import ListSource
 from tailrace_plugins.filters.drop_keys import DropKeys

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.batch import Batch, Record
+from tailrace.batch import Batch
 from tailrace.context import Context
 from tailrace.fields import Projection
+from tailrace.records import Record
 from tailrace.reject import REJECT_KINDS
 from tailrace.stage import BadEvent, Filter, RecordFilter
 from tailrace.testing import apply

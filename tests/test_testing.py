@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tailrace.batch import Batch, Position, Record
+from tailrace.batch import Batch, Position
 from tailrace.context import Clock, Context
+from tailrace.records import Record
 from tailrace.stage import BadEvent, EndOfInput, Filter, OptionError, Payload, RecordFilter, Sink, Source
 from tailrace.testing import ListSink, ListSource, apply, check_filter, check_sink, check_source
 

@@ -3,7 +3,8 @@
 What a stage needs is here; everything else is imported by its full module path.
 """
 
-from tailrace.batch import UNCHANGED, Batch, Position, Record
+from tailrace.batch import Batch, Position
+from tailrace.changes import UNCHANGED
 from tailrace.claim import Claim
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, Projection, format_field, parse_field
@@ -16,6 +17,7 @@ from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
 from tailrace.recognition import Recognised, SlicePaths
+from tailrace.records import Record
 from tailrace.reject import Original, Reject
 from tailrace.span import LEAST_SPAN_BYTES, Note, Span, SpanUnread
 from tailrace.stage import (

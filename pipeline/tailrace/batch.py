@@ -19,12 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
-from tailrace.edit import EditError, change_keys, delete_field, encode_value, set_field, splice
-from tailrace.fields import DECODE_ERRORS, Projection, Row, Unreadable, format_field, parse_field, tolerant_decode
+from tailrace.changes import UNCHANGED, put_in
+from tailrace.fields import Projection, Row, parse_field
+from tailrace.records import Record, Records
 from tailrace.reject import REJECT_KINDS, Original, Reason, Reject, RejectKind
-
-Record = dict[str, Any]
-"""An event decoded to a dict."""
 
 Position = Mapping[str, Any]
 """A resumable place in a source or a sink: JSON values by key.
@@ -36,17 +34,6 @@ source that follows thousands of files says only what changed.
 NOWHERE: Final[Position] = MappingProxyType({})
 _NO_ORIGIN: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROJECTION: Final = Projection()
-_decode_record = msgspec.json.Decoder(Record).decode
-
-
-class _Unchanged:
-    """The mark, in a column beside the bytes, of a row whose own bytes still hold."""
-
-    def __repr__(self) -> str:
-        return "UNCHANGED"
-
-
-UNCHANGED: Final = _Unchanged()
 
 
 class Batch:
@@ -80,8 +67,7 @@ class Batch:
         self._columns: dict[str, list[Any]] = {}  # decoded from the bytes
         self._changes: dict[str, list[Any]] = {}  # beside the bytes
         self._encoded: list[bytes] | None = None
-        self._records: list[Record] | None = None
-        self._records_before: list[bytes] = []
+        self._records: Records | None = None
         self._pending_rejects: dict[int, Reason] = {}
         self._rejects: list[Reject] = []
         self.undeclared: set[str] = set()  # fields that a stage used without announcing them
@@ -209,45 +195,14 @@ class Batch:
         """
         if self._records is None:
             self._settle_changes()
-            self._records = []
-            self._records_before = []
-            for index, line in enumerate(self.lines):
-                record, before = self._decode_record(index, line)
-                self._records.append(record)
-                self._records_before.append(before)
-        return self._records
-
-    def _decode_record(self, index: int, line: bytes) -> tuple[Record, bytes]:
-        try:
-            try:
-                record = _decode_record(line)
-                return record, msgspec.json.encode(record)  # which has a word for whatever it reads
-            except DECODE_ERRORS:
-                record = tolerant_decode(line)
-                return record, _canonical(record)
-        except Unreadable as error:
-            reason = error.reason
-        except RecursionError:
-            reason = Reason("unreadable", "not readable: nested too deeply")
-        self._pending_rejects.setdefault(index, reason)
-        return {}, b"{}"
+            self._records = Records(self.lines, self._refuse)
+        return self._records.dicts
 
     def _leave_records(self) -> None:
         """Go back from dicts to bytes, encoding only those dicts that changed."""
-        if self._records is None:
-            return
-        lines = list(self.lines)
-        for index, (record, before) in enumerate(zip(self._records, self._records_before, strict=True)):
-            try:
-                after = encode_value(record)
-                if after != before:
-                    lines[index] = after
-            except (EditError, RecursionError) as error:
-                if not _is_as_before(record, before):
-                    self._pending_rejects.setdefault(index, Reason("cannot_change", str(error)))
-        self._records = None
-        self._records_before = []
-        self._replace_lines(lines)
+        if self._records is not None:
+            records, self._records = self._records, None
+            self._replace_lines(records.encoded(self.lines, self._refuse))
 
     # Bytes
 
@@ -258,56 +213,11 @@ class Batch:
             return self.lines
         if self._encoded is None:
             present = {field: self._present(field) for field in self._changes}
-            lines = self._encode_own_keys(present)
-            for field, values in self._changes.items():
-                lines = self._encode_column(lines, field, values, present[field])
-            self._encoded = lines
+            self._encoded = put_in(self.lines, self._changes, present, self._refuse)
         return self._encoded
 
-    def _encode_own_keys(self, present: Mapping[str, list[bool]]) -> list[bytes]:
-        """Change the keys of the events themselves that their lines have: each line once, however many they are."""
-        edits: dict[int, dict[str, bytes | None]] = {}
-        for field, values in self._changes.items():
-            path = parse_field(field)
-            if len(path) == 1:
-                for index in compress(range(len(values)), present[field]):
-                    value = values[index]
-                    if value is not UNCHANGED:
-                        try:
-                            encoded = None if value is None else encode_value(value)
-                            edits.setdefault(index, {})[path[0]] = encoded
-                        except EditError as error:
-                            self._cannot_change(index, field, error)
-        lines = list(self.lines) if edits else self.lines
-        for index, keys in edits.items():
-            try:
-                lines[index] = change_keys(lines[index], keys)
-            except EditError as error:
-                self._cannot_change(index, format_field((next(iter(keys)),)), error)
-        return lines
-
-    def _encode_column(self, lines: list[bytes], field: str, values: list[Any], present: list[bool]) -> list[bytes]:
-        """Change a field below the events' own keys, or add a key that the lines do not have."""
-        path = parse_field(field)
-        is_key = len(path) == 1
-        changed: list[bytes] = []
-        for index, (line, value, here) in enumerate(zip(lines, values, present, strict=True)):
-            edited = line
-            if value is not UNCHANGED and (value is not None or here) and not (is_key and here):
-                try:
-                    if is_key:
-                        edited = splice(line, path[0], value)
-                    elif value is None:
-                        edited = delete_field(line, path)
-                    else:
-                        edited = set_field(line, path, value)
-                except EditError as error:
-                    self._cannot_change(index, field, error)
-            changed.append(edited)
-        return changed
-
-    def _cannot_change(self, index: int, field: str, error: EditError) -> None:
-        self._pending_rejects.setdefault(index, Reason("cannot_change", f"cannot change {field}: {error}"))
+    def _refuse(self, index: int, reason: Reason) -> None:
+        self._pending_rejects.setdefault(index, reason)
 
     def replace(self, lines: Mapping[int, bytes]) -> None:
         """Give some events other bytes, made of what `encoded` gave for them; all others stay as they are.
@@ -426,21 +336,4 @@ class Batch:
             pending = self._pending_rejects
             self._pending_rejects = {new: pending[old] for new, old in enumerate(indexes) if old in pending}
         if self._records is not None:
-            self._records = [self._records[i] for i in indexes]
-            self._records_before = [self._records_before[i] for i in indexes]
-
-
-def _is_as_before(record: Record, before: bytes) -> bool:
-    """Tell of a record that cannot be encoded whether it could not be before either, and is the same."""
-    try:
-        return _canonical(record) == before
-    except RecursionError:
-        return False
-
-
-def _canonical(record: Record) -> bytes:
-    """Encode a record so that equal ones give equal bytes, and others do not, also where JSON has no word for it."""
-    try:
-        return encode_value(record)
-    except EditError:
-        return repr(record).encode()
+            self._records.pick(indexes)

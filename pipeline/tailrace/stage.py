@@ -32,8 +32,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from tailrace.batch import Batch, Position, Record
+from tailrace.batch import Batch, Position
 from tailrace.context import Context
+from tailrace.records import Record
 from tailrace.reject import Reject
 from tailrace.span import Span
 
