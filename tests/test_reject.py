@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -139,3 +140,8 @@ def test_kind_that_there_is_not_is_a_bug_that_names_those_there_are() -> None:
     reject: Callable[..., None] = Batch([b"{}"]).reject
     with pytest.raises(ValueError, match=f"'eve' is no kind of reject; there are: {', '.join(REJECT_KINDS)}"):
         reject(0, "reason", "eve")
+
+
+def test_events_as_they_were_read_can_go_to_another_process() -> None:
+    originals = Batch([b"{}", b"[]"], tag="t").originals()
+    assert pickle.loads(pickle.dumps(originals)) == originals

@@ -32,7 +32,7 @@ source that follows thousands of files says only what changed.
 """
 
 NOWHERE: Final[Position] = MappingProxyType({})
-_NO_ORIGIN: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_ORIGIN: Final[Mapping[str, str]] = {}  # and no view of it, which could not be pickled with an `Original`
 _NO_PROJECTION: Final = Projection()
 
 
