@@ -47,7 +47,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 def test_every_registered_stage_is_tested_here() -> None:
     assert REGISTRY.names("filter") == sorted(FILTERS)
     assert REGISTRY.names("source") == ["tail", "webhook"]
-    assert REGISTRY.names("sink") == ["file", "null", "stdout"]
+    assert REGISTRY.names("sink") == ["elasticsearch", "file", "null", "stdout"]
 
 
 @pytest.mark.parametrize("name", FILTERS)
