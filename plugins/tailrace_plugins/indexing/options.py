@@ -36,9 +36,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Check that these can be sent."""
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise OptionError(
-                "headers", f"{name!r} cannot be sent: name or value has a sign that no header has"
-            )
+            raise OptionError("headers", f"{name!r} cannot be sent: name or value has a sign that no header has")
 
 
 def make_credential(user: str | None, secrets: Mapping[str, str | None]) -> Credential | None:

@@ -109,9 +109,7 @@ class Elasticsearch(Sink, kw_only=True):
     pipeline: Annotated[str | None, Meta(description="Ingest pipeline that events go through.")] = None
     require_data_stream: Annotated[
         bool,
-        Meta(
-            description="Let nothing be created that is no data stream; OpenSearch and older Elasticsearch do not know that."
-        ),
+        Meta(description="Let nothing be created that is no data stream. OpenSearch does not know that."),
     ] = False
     user: Annotated[str | None, Meta(description="User of basic authentication.")] = None
     password: Annotated[
