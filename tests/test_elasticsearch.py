@@ -14,6 +14,7 @@ from poison import READABLE, UNREADABLE, USERS, dead_letter, event
 
 from tailrace.pipeline import PipelineFailed
 from tailrace_plugins.filters.drop_keys import DropKeys
+from tailrace_plugins.indexing import lanes
 
 SAMPLE = gzip.decompress((Path(__file__).parent / "data" / "audit-sample.log.gz").read_bytes()).splitlines()
 
@@ -317,3 +318,31 @@ def test_events_wait_for_others_so_that_requests_are_not_small() -> None:
     with BulkServer() as server:
         assert Indexing(Path("unused"), [], server).sink.linger() == 1.0
         assert Indexing(Path("unused"), [], server, flush_interval=0).sink.linger() == 0.0
+
+
+def test_a_stop_waits_for_an_answer_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answering = threading.Event(), threading.Event()
+
+    def hang(request: Request) -> None:
+        asked.set()
+        answering.wait(60)
+
+    with BulkServer() as server:
+        server.fail = hang
+        for patience, taken in ((0.1, False), (60.0, True)):
+            monkeypatch.setattr(lanes, "PATIENCE", patience)
+            asked.clear()
+            run = Indexing(tmp_path, events(5), server)
+            stop = threading.Event()
+            thread = threading.Thread(target=run.pipeline.run, args=(stop,))
+            thread.start()
+            assert asked.wait(20)
+            stop.set()
+            run.pipeline.wake()
+            if taken:
+                answering.set()
+            thread.join(20)
+            assert not thread.is_alive()
+            assert run.pipeline.counts.commits == taken
+            assert run.pipeline.counts.recoveries == (not taken)
+        assert server.sources() == sorted(events(5))

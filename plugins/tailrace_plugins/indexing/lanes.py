@@ -5,14 +5,22 @@ The order of events does not matter to an index. What does is that a commit wait
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
+from typing import Final
 
-from tailrace import Reject
+from tailrace import Reject, Retry
 from tailrace_plugins.indexing.documents import Documents
 from tailrace_plugins.indexing.sender import Sender
+
+PATIENCE: Final = 15.0  # seconds that requests under way have when the pipeline shall stop; it has twice as long
+_LOOK: Final = 0.2  # seconds after which who waits looks whether it shall stop
+
+_Job = tuple[Future[list[Reject]], Documents]
 
 
 class Lanes:
@@ -20,12 +28,26 @@ class Lanes:
 
     def __init__(self, senders: Sequence[Sender]) -> None:
         self._senders = senders
-        self._free: SimpleQueue[Sender] = SimpleQueue()
-        for sender in senders:
-            self._free.put(sender)
-        self._threads = ThreadPoolExecutor(len(senders), "tailrace-send")
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._under_way: deque[tuple[Future[list[Reject]], int]] = deque()
         self._refused: list[Reject] = []
+        self._stop_at: float | None = None
+        # daemons, for the process may end without an answer: what was sent is sent again
+        self._threads = [
+            threading.Thread(target=self._work, args=(sender,), name="tailrace-send", daemon=True) for sender in senders
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self, sender: Sender) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, documents = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(sender.send(documents))
+                except BaseException as error:
+                    future.set_exception(error)  # for who waits
+        sender.close()
 
     @property
     def held(self) -> int:
@@ -36,23 +58,21 @@ class Lanes:
         """Send documents as soon as a sender is free. Raises what one raised before."""
         while len(self._under_way) >= len(self._senders):
             self._settle()
-        self._under_way.append((self._threads.submit(self._send, documents), documents.size))
+        future: Future[list[Reject]] = Future()
+        self._under_way.append((future, documents.size))
+        self._jobs.put((future, documents))
 
     def finish(self) -> None:
-        """Wait for all of them. Raises what a sender raised."""
+        """Wait for all of them. Raises what a sender raised, and Retry if the pipeline shall stop meanwhile."""
         while self._under_way:
             self._settle()
 
     def _settle(self) -> None:
         future, _ = self._under_way.popleft()
+        while not wait([future], _LOOK).done:
+            if self._stop_at is not None and time.monotonic() > self._stop_at:
+                raise Retry("there was no answer before the pipeline had to stop; what was sent is sent again")
         self._refused += future.result()
-
-    def _send(self, documents: Documents) -> list[Reject]:
-        sender = self._free.get()
-        try:
-            return sender.send(documents)
-        finally:
-            self._free.put(sender)
 
     def take_refused(self) -> list[Reject]:
         """Give, once, what was refused."""
@@ -60,13 +80,18 @@ class Lanes:
         return refused
 
     def wake(self) -> None:
-        """Let no sender wait for better times any more."""
+        """Let no sender wait for better times, and nobody long for an answer; for other threads."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + PATIENCE
         for sender in self._senders:
             sender.wake()
 
     def close(self) -> None:
-        """Wait for the requests that are under way, and close the connections."""
+        """Begin no more requests, and wait a while for those that are under way; then the connections are closed."""
         self.wake()
-        self._threads.shutdown(cancel_futures=True)
-        for sender in self._senders:
-            sender.close()
+        for future, _ in self._under_way:
+            future.cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, (self._stop_at or 0.0) - time.monotonic()))
