@@ -154,7 +154,9 @@ class _Reader:
         self._check_keys(cluster, _CLUSTER, "a cluster")
         server = self._text(cluster, "server")
         if server is None:
-            self._note(cluster.place, "the cluster has no server; give its URL")
+            given = cluster.get("server")
+            if given is None or not given.data:
+                self._note(cluster.place, "the cluster has no server; give its URL")
             return None
         place = _place(cluster, "server")
         bare = server.split("#")[0].split("?")[0]
