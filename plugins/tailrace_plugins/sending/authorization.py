@@ -50,7 +50,7 @@ def make_header(credential: Credential) -> Mapping[str, str]:
     """Make the header. Raises ValueError that names the file and says what is wrong, but never the secret."""
     file = credential.file
     secret = credential.secret if file is None else _read(file)
-    place = f"the file {file}" if file else "the secret"
+    place = f"the file {file}" if file else "what is given"
     if credential.user is not None:
         value = "Basic " + base64.b64encode(f"{credential.user}:{secret}".encode()).decode()
     elif _VISIBLE.fullmatch(secret):
