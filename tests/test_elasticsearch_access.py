@@ -194,12 +194,18 @@ NODE = ["https://es:9200"]
         ({"index": "a", "hosts": ["es:9200"]}, "hosts", "write https://HOST:PORT"),
         ({"index": "a", "hosts": ["https://es/?x=1"]}, "hosts", "leave out what follows the ?"),
         ({"index": "a", "hosts": [*NODE, "https://es:9200/"]}, "hosts", "a node is named twice"),
-        ({"index": "a", "user": "u"}, "password", "basic authentication needs user"),
-        ({"index": "a", "password": SECRET}, "user", "basic authentication needs user"),
-        ({"index": "a", "user": "u", "api_key": SECRET}, "password", "basic authentication needs user"),
-        ({"index": "a", "api_key": SECRET, "token": SECRET}, "token", "two ways to prove who sends"),
-        ({"index": "a", "client_cert": "c.pem"}, "client_key", "needs its key"),
-        ({"index": "a", "client_key": "c.key"}, "client_cert", "needs its key"),
+        ({"index": "a", "user": "u"}, "user", "takes a user, and password or password_file"),
+        ({"index": "a", "password": SECRET}, "user", "takes a user, and password or password_file"),
+        ({"index": "a", "user": "u", "api_key": SECRET}, "user", "takes a user, and password or password_file"),
+        ({"index": "a", "api_key": SECRET, "token": SECRET}, "api_key", "something else prove who sends"),
+        ({"index": "a", "api_key": SECRET, "api_key_file": "f"}, "api_key_file", "something else prove who sends"),
+        ({"index": "a", "api_key": SECRET, "hosts": ["http://es"]}, "hosts", "can read the credentials"),
+        ({"index": "a", "token": SECRET, "hosts": ["http://es"]}, "hosts", "can read the credentials"),
+        ({"index": "a", "ca": "ca.pem", "hosts": ["http://es"]}, "hosts", "over http:// nothing is verified"),
+        ({"index": "a", "hosts": [f"https://u:{SECRET}@es"]}, "hosts", "the URL holds a @"),
+        ({"index": "a", "proxy": "proxy:3128"}, "proxy", "is not a URL"),
+        ({"index": "a", "client_cert": "c.pem"}, "client_key", "needs both"),
+        ({"index": "a", "client_key": "c.key"}, "client_cert", "needs both"),
         ({"index": "a", "headers": {"X-A": f"{SECRET}\n"}}, "headers", "'X-A' cannot be sent"),
         ({"index": "a", "headers": {"X A": "b"}}, "headers", "'X A' cannot be sent"),
         ({"index": "a", "bulk_max_size": "5 bulks"}, "bulk_max_size", "is not a size"),
@@ -217,11 +223,17 @@ def test_options_that_cannot_work_are_named_and_no_secret_is(
     assert SECRET not in str(raised.value)
 
 
-def test_options_that_the_environment_does_not_have_are_as_if_they_were_not_there() -> None:
-    given: dict[str, Any] = dict.fromkeys(
-        ("user", "password", "api_key", "token", "ca", "client_cert", "client_key"), ""
-    )
-    assert repr(Elasticsearch(hosts=NODE, index="a", **given)) == "<Elasticsearch a>"
+def test_events_that_cross_the_network_in_the_clear_are_warned_of_once(tmp_path: Path) -> None:
+    run = Indexing(tmp_path, [], hosts=["http://es.example:9200"])
+    run.context.log.addHandler(run.said)
+    try:
+        for _ in range(2):
+            run.sink.open(None)
+            run.sink.close()
+    finally:
+        run.context.log.removeHandler(run.said)
+    (said,) = run.said.all("events cross the network in the clear")
+    assert said["url"] == "http://es.example:9200"
 
 
 def test_what_an_older_server_does_not_know_is_said_in_its_words(tmp_path: Path) -> None:

@@ -41,16 +41,11 @@ class Machine:
         return process.returncode, said
 
 
-def distinct(rounds: int) -> list[bytes]:
-    """Take the sample several times, each time as other events."""
-    return [b'{"round":%d,' % number + line[1:] for number in range(rounds) for line in SAMPLE]
-
-
 def test_each_event_is_there_once_wherever_the_process_is_killed(tmp_path: Path) -> None:
-    lines = distinct(2)
+    lines = SAMPLE
     with BulkServer() as server:
         machine = Machine(tmp_path, server)
-        machine.log.write_bytes(b"".join(line + b"\n" for line in lines[:5000]))
+        machine.log.write_bytes(b"".join(line + b"\n" for line in lines[:2800]))
         victims: list[subprocess.Popen[str]] = []
 
         def kill_first(request: Request) -> Failure | None:
@@ -69,12 +64,12 @@ def test_each_event_is_there_once_wherever_the_process_is_killed(tmp_path: Path)
         server.fail, server.lose = kill_first, kill_after
         for number in range(4):
             kill_at = len(server.requests) + 1 + number % 2
-            victims.append(machine.start())
+            victims.append(machine.start("--once"))
             assert victims[-1].wait(60) == -9
             victims[-1].communicate()
         victims.clear()
         with machine.log.open("ab") as log:
-            log.writelines(line + b"\n" for line in lines[5000:])
+            log.writelines(line + b"\n" for line in lines[2800:])
         assert machine.run()[0] == 0
         assert server.violations == []
         assert server.sources("audit-2026.11.23") == sorted(lines)
@@ -84,7 +79,7 @@ def test_each_event_is_there_once_wherever_the_process_is_killed(tmp_path: Path)
 
 
 def test_several_workers_make_the_same_documents_and_dead_letters(tmp_path: Path) -> None:
-    lines = [*distinct(2), *READABLE.values(), *UNREADABLE.values(), *SAMPLE]
+    lines = [*SAMPLE, *READABLE.values(), *UNREADABLE.values(), *SAMPLE[:500]]
 
     def strict(item: Item) -> Failure | None:
         if b'"verb":"delete"' in item.source:
@@ -132,7 +127,7 @@ def test_a_password_is_neither_said_nor_stored(tmp_path: Path, command: str) -> 
             )
             assert result.returncode != 0
             said = result.stdout + result.stderr
-            assert "two ways to prove who sends" in said
+            assert "something else prove who sends" in said
         assert SECRET not in said
         for file in (tmp_path / "state").rglob("*"):
             assert file.is_dir() or SECRET.encode() not in file.read_bytes(), file

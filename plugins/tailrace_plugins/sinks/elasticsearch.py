@@ -31,15 +31,13 @@ from tailrace_plugins.indexing.encoding import TIMESTAMP, Encoder
 from tailrace_plugins.indexing.hosts import Hosts
 from tailrace_plugins.indexing.lanes import Lanes
 from tailrace_plugins.indexing.names import index_template
-from tailrace_plugins.indexing.options import check_headers, check_hosts, check_pair, checked, make_credential
+from tailrace_plugins.indexing.options import checked, make_targets
 from tailrace_plugins.indexing.sender import Figures, Sender
 from tailrace_plugins.sending.backoff import Backoff
-from tailrace_plugins.sending.target import Target, Tls
+from tailrace_plugins.sending.options import is_open
 
 _FIRST_WAIT: Final = 0.25  # seconds before what the cluster has no time for is sent again, for the first time
 _TRIES: Final = 8  # in vain, one after the other; that takes half a minute
-_MOST_ANSWER_BYTES: Final = 64 << 20
-_SECRETS: Final = ("password", "password_file", "api_key", "api_key_file", "token", "token_file")
 _MEASURES: Final = {  # by the figure of a sender
     "indexed": "Events that were taken.",
     "present": "Events that were there already, with the same id.",
@@ -132,6 +130,7 @@ class Elasticsearch(Sink, kw_only=True):
         str | None, Meta(description="Name in the nodes' certificates, if it is not the host's.")
     ] = None
     insecure: Annotated[bool, Meta(description="Do not verify the nodes' certificates.")] = False
+    proxy: Annotated[str | None, Meta(description="URL of an HTTP proxy; the environment's is not used.")] = None
     compress: Annotated[bool, Meta(description="Compress requests (gzip).")] = True
     timeout: Annotated[float, Meta(gt=0, le=3600, description="Seconds that an answer may take.")] = 60.0
     bulk_max_size: Annotated[str | int, Meta(description="Most bytes of a request, before compression.")] = "5MiB"
@@ -161,12 +160,10 @@ class Elasticsearch(Sink, kw_only=True):
             adds_timestamp=self._adds_timestamp,
         )
         self._most_bytes = checked("bulk_max_size", lambda: parse_size(self.bulk_max_size))
-        check_hosts(self.hosts)
-        check_headers(self.headers)
-        check_pair(self.client_cert, self.client_key)
-        self._credential = make_credential(self.user, {name: getattr(self, name) for name in _SECRETS})
+        self._targets = make_targets(self)
         self._figures = [Figures() for _ in range(self.requests)]
         self._lanes: Lanes | None = None
+        self._is_warned = False
 
     def __repr__(self) -> str:
         return f"<Elasticsearch {self.index or self.data_stream}>"  # nothing that is secret
@@ -191,24 +188,17 @@ class Elasticsearch(Sink, kw_only=True):
         self._pending: list[Documents] = []
         self._size = self._count = 0
         self._unfit: list[Reject] = []
+        for target in filter(is_open, self._targets if not self._is_warned else ()):
+            self.context.log.warning(
+                "events cross the network in the clear", extra={"url": target.url, "do": "send them to an https:// URL"}
+            )
+        self._is_warned = True
         try:
             self._lanes = Lanes([self._sender(number) for number in range(self.requests)])
         except ValueError as error:
             raise Retry(str(error)) from None
 
     def _sender(self, number: int) -> Sender:
-        tls = Tls(self.ca or None, self.client_cert or None, self.client_key or None, self.server_name, self.insecure)
-        targets = [
-            Target(
-                host,
-                tls,
-                self._credential,
-                self.headers,
-                timeout=self.timeout,
-                most_answer_bytes=_MOST_ANSWER_BYTES,
-            )
-            for host in self.hosts
-        ]
         path = f"/_bulk?filter_path={FILTER_PATH}"
         if self.pipeline:
             path += f"&pipeline={quote(self.pipeline, safe='')}"
@@ -216,7 +206,7 @@ class Elasticsearch(Sink, kw_only=True):
             path += "&require_data_stream=true"
         return Sender(
             self.context,
-            Hosts(self.context, targets, number),
+            Hosts(self.context, self._targets, number),
             Backoff(self.context.clock, initial=_FIRST_WAIT, factor=2.0, tries=_TRIES),
             self._figures[number],
             path=path,
