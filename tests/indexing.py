@@ -13,6 +13,7 @@ from bulk_server import BulkServer
 from running import Said
 
 from tailrace.context import Clock, Context
+from tailrace.durable import Disk
 from tailrace.pipeline import Pipeline
 from tailrace.stage import Filter
 from tailrace.testing import ListSource
@@ -49,6 +50,7 @@ class Indexing:
         *servers: BulkServer,
         filters: Sequence[Filter] = (),
         clock: Clock | None = None,
+        disk: Disk | None = None,
         batch_size: int = 10,
         commit_bytes: int = 64 << 20,
         **options: Any,
@@ -58,7 +60,7 @@ class Indexing:
             given.setdefault("index", "audit")
         self.sink = Elasticsearch(**given)
         self.directory = directory
-        self.context = Context(NAME, directory / "state", clock=clock or Clock())
+        self.context = Context(NAME, directory / "state", disk or Disk(), clock or Clock())
         source = ListSource(lines=list(lines), batch_size=batch_size)
         self.pipeline = Pipeline(self.context, source, filters, {"sink": self.sink}, commit_bytes=commit_bytes)
         self.said = Said()

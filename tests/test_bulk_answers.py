@@ -68,10 +68,22 @@ def test_the_cause_behind_an_error_is_part_of_the_reason() -> None:
         (400, "illegal_argument_exception", "pipeline with id [p] does not exist", "create the ingest pipeline"),
         (
             400,
-            "illegal_argument_exception",
+            "validation_exception",
             "Validation Failed: 1: this action would add [2] shards, but this cluster currently has "
             "[1000]/[1000] maximum normal shards open;",
             "cluster.max_shards_per_node",
+        ),
+        (
+            400,
+            "illegal_argument_exception",
+            "data stream timestamp field [@timestamp] is missing",
+            "set the option data_st",
+        ),
+        (
+            400,
+            "illegal_argument_exception",
+            "Document ID is not supported in create/index operation request",
+            "set the option id: none",
         ),
     ],
 )
@@ -80,6 +92,28 @@ def test_what_is_no_event_s_fault_blocks_and_says_what_to_do(status: int, kind: 
     assert (verdict.taken, verdict.refused, verdict.again) == (1, {}, [1])
     assert reason in verdict.blocked
     assert hint in verdict.blocked
+
+
+def test_what_is_behind_an_error_may_be_no_event_s_fault_either() -> None:
+    cause = {"type": "illegal_argument_exception", "reason": "data stream timestamp field [@timestamp] is missing"}
+    error = {"type": "document_parsing_exception", "reason": "[1:2] failed to parse", "caused_by": cause}
+    assert judge(answer({"_index": "a", "_id": "id-1", "status": 400, "error": error}), ids(1), 1).blocked
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "pipeline with id [p] does not exist",
+        "data stream timestamp field [@timestamp] is missing",
+        "Document ID is not supported in create/index operation request",
+    ],
+)
+def test_no_event_holds_up_others_by_what_it_says(value: str) -> None:
+    reason = f"failed to parse field [a] of type [long]. Preview of field's value: '{value}'"
+    cause = {"type": "illegal_argument_exception", "reason": f'For input string: "{value}"'}
+    error = {"type": "document_parsing_exception", "reason": reason, "caused_by": cause}
+    verdict = judge(answer({"_index": "a", "_id": "id-1", "status": 400, "error": error}), ids(1), 1)
+    assert list(verdict.refused) == [0]
 
 
 def test_a_conflict_is_nothing_good_where_the_server_makes_the_ids() -> None:

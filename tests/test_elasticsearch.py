@@ -12,6 +12,7 @@ from bulk_server import BulkServer, Failure, Item, Request
 from indexing import Indexing, Racing, events
 from poison import READABLE, UNREADABLE, USERS, dead_letter, event
 
+from tailrace.faults import Crash, FaultyDisk
 from tailrace.pipeline import PipelineFailed
 from tailrace_plugins.filters.drop_keys import DropKeys
 from tailrace_plugins.indexing import lanes
@@ -48,7 +49,7 @@ def test_a_data_stream_gets_the_time_beside_the_bytes_and_nothing_else_changed(t
         added = inside[:-1] + b',"@timestamp":"2026-11-23T06:51:12.0Z"}'
         assert server.sources("logs-audit-default") == sorted([own, added])
         assert [(each["event"], each["kind"]) for each in run.letters()] == [(timeless.decode(), "refused")]
-        assert "@timestamp] is missing" in run.letters()[0]["reason"]
+        assert run.letters()[0]["reason"] == "the event has no time, which a document in a data stream needs"
 
 
 def test_the_time_is_left_to_an_ingest_pipeline_if_it_is_not_to_be_added(tmp_path: Path) -> None:
@@ -199,6 +200,14 @@ def test_an_index_that_is_missing_for_some_events_holds_up_the_pipeline_and_name
         assert (again.figures["indexed"], again.figures["present"]) == (3, 3)
 
 
+def test_an_index_that_is_a_data_stream_holds_up_the_pipeline_and_says_what_to_set(tmp_path: Path) -> None:
+    with BulkServer() as server:
+        run = Indexing(tmp_path, events(5), server, index="logs-audit-default")
+        with pytest.raises(PipelineFailed, match="set the option data_stream instead of index"):
+            run.run()
+        assert run.letters() == []
+
+
 def test_a_busy_cluster_is_given_time_and_then_the_pipeline_recovers(tmp_path: Path) -> None:
     with BulkServer() as server:
         patience = [True] * 3
@@ -291,6 +300,34 @@ def test_a_commit_waits_for_all_requests_that_are_under_way(tmp_path: Path) -> N
         server.fail = lambda request: None
         Indexing(tmp_path, lines, server).run()
         assert server.sources() == sorted(lines)
+
+
+def test_events_and_letters_are_there_once_at_whatever_operation_the_process_dies(tmp_path: Path) -> None:
+    lines = events(12)
+    bad = {lines[4], lines[9]}
+    deaths = 0
+    with BulkServer() as server:
+        server.fail_item = lambda item: (400, "odd_exception", "odd") if item.source in bad else None
+        while True:
+            directory = tmp_path / str(deaths)
+            server.documents.clear()
+            disk = FaultyDisk(deaths + 1)
+            run = Indexing(directory, lines, server, batch_size=3, commit_bytes=200, disk=disk)
+            try:
+                run.run()
+            except Crash:
+                run.pipeline.close()
+                disk.die()
+                disk.lose_unsynced()
+                run = Indexing(directory, lines, server, batch_size=3, commit_bytes=200)
+                run.run()
+            else:
+                break
+            assert server.sources() == sorted(set(lines) - bad), f"death {deaths}"
+            assert {letter["event"].encode() for letter in run.letters()} == bad
+            assert len(run.letters()) == 2
+            deaths += 1
+    assert deaths > 20
 
 
 def test_a_stop_ends_the_wait_for_a_busy_cluster(tmp_path: Path) -> None:

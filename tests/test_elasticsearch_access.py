@@ -69,6 +69,12 @@ def test_an_answer_that_one_node_lost_is_no_second_document_on_another(tmp_path:
         assert run.figures["present"] > 0
 
 
+def test_a_cluster_may_lie_behind_a_path(tmp_path: Path) -> None:
+    with BulkServer() as server:
+        Indexing(tmp_path, LINES, hosts=[f"{server.url}/es/"]).run()
+        assert {request.path for request in server.requests} == {"/es/_bulk"}
+
+
 # TLS
 
 

@@ -106,6 +106,21 @@ def test_several_workers_make_the_same_documents_and_dead_letters(tmp_path: Path
     assert found["1"][1] == found["2"][1]
 
 
+def test_what_was_refused_is_taken_by_a_replay_once_the_server_would_take_it(tmp_path: Path) -> None:
+    lines = SAMPLE[:20]
+    with BulkServer() as server:
+        server.fail_item = lambda item: (400, "odd_exception", "odd") if item.source in lines[5:8] else None
+        machine = Machine(tmp_path, server)
+        machine.log.write_bytes(b"\n".join([*lines, b""]))
+        assert machine.run()[0] == 0
+        assert len(server.documents) == 17
+        server.fail_item = lambda item: None
+        command = [sys.executable, "-m", "tailrace", "dead-letter", "replay", str(CONFIG), machine.state.name]
+        result = subprocess.run(command, env=machine.environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        assert server.sources() == sorted(lines)
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_password_is_neither_said_nor_stored(tmp_path: Path, command: str) -> None:
     with BulkServer(authorization="Basic bm90aGluZw==") as server:

@@ -29,19 +29,20 @@ _LATER: Final = frozenset({"es_rejected_execution_exception", "rejected_executio
     "circuit_breaking_exception",
     "resource_already_exists_exception",  # two requests made the index at the same time
 }
-_NOT_THE_EVENT: Final = (  # type of an error with status 400, a pattern in its reason, and what to do
-    (re.compile(r"index_closed_exception"), re.compile(""), "open the index, or send such events elsewhere"),
-    (
-        re.compile(r"illegal_argument_exception"),
-        re.compile(r"pipeline with id \[.*\] does not exist"),
-        "create the ingest pipeline, or correct the option pipeline",
+_NOT_THE_EVENT: Final = {  # what the reason of a status 400 says, and what to do
+    # from end to end, for reasons repeat parts of events, and no event shall be able to hold up its neighbours
+    re.compile(r"pipeline with id \[[^\]]*\] does not exist"): (
+        "create the ingest pipeline, or correct the option pipeline"
     ),
-    (
-        re.compile(r"illegal_argument_exception"),
-        re.compile(r"maximum (normal |frozen )?shards open"),
-        "delete indices, or allow more shards (cluster.max_shards_per_node)",
+    re.compile(r"Validation Failed: \d+: this action would add .* shards open;.*"): (
+        "delete indices, or allow more shards (cluster.max_shards_per_node)"
     ),
-)
+    re.compile(r"data stream timestamp field \[@timestamp\] is missing"): (
+        "this is a data stream: set the option data_stream instead of index, or add_timestamp: true"
+    ),
+    re.compile(r"_id must be unset or set to \[[^\]]*\] but was .* is in time_series mode"): "set the option id: none",
+    re.compile(r"Document ID is not supported in create/index operation request"): "set the option id: none",
+}
 _HINTS: Final = {
     401: "check user, password, API key or token",
     403: "the user needs the privilege create_doc on the index, and auto_configure where it has to be created; "
@@ -167,12 +168,12 @@ def _hint(item: Item) -> str:
     """Say what to do where no event is at fault; nothing where it is."""
     if item.status in _HINTS:
         return _HINTS[item.status]
-    error = item.error
-    if isinstance(error, Error):
-        for kind, reason, hint in _NOT_THE_EVENT:
-            if kind.search(error.type) and reason.search(error.reason or ""):
-                return hint
-    return ""
+    if not isinstance(item.error, Error):
+        return ""
+    if item.error.type == "index_closed_exception":
+        return "open the index, or send such events elsewhere"
+    reasons = [cause.reason or "" for cause in (item.error, item.error.caused_by) if cause is not None]
+    return next((hint for words, hint in _NOT_THE_EVENT.items() if any(map(words.fullmatch, reasons))), "")
 
 
 def _type(item: Item) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Any, Final
 
 from tailrace import UNCHANGED, Batch, Memo, Projection, Reject, Template, TimeSlicer
@@ -11,6 +12,7 @@ from tailrace_plugins.indexing.names import fit_name
 
 TIMESTAMP: Final = "@timestamp"
 _QUOTED: Final = b'"@timestamp"'
+_OWN: Final = Projection(presence=[TIMESTAMP])
 
 
 class Encoder:
@@ -38,14 +40,18 @@ class Encoder:
         return [*self._template.fields, *(self._time_fields if needs_time else ())]
 
     def encode(self, batch: Batch) -> tuple[Documents, list[Reject]]:
-        """Give the documents, and apart from them what the protocol cannot carry."""
+        """Give the documents, and apart from them what cannot be sent at all."""
+        rejects: list[Reject] = []
+        if self._adds_timestamp:
+            batch, rejects = self._stamped(batch)
         inputs = self._template.inputs(batch)
         if self._template.time_directives:
             inputs.append(self._slicer.keys(batch[field] for field in self._time_fields))
         originals = batch.originals()
         ids = [content_id(original.line) for original in originals] if self._has_ids else None
-        lines = self._with_timestamp(batch) if self._adds_timestamp else batch.encoded()
-        return sieved(Documents(self._starts.map(inputs, len(batch)), ids, lines, originals))
+        starts = self._starts.map(inputs, len(batch))
+        documents, unfit = sieved(Documents(starts, ids, batch.encoded(), originals))
+        return documents, rejects + unfit
 
     def _start(self, values: Sequence[Any]) -> bytes:
         """Start the action of events with these values; the last one is the key of their slice, if there are slices."""
@@ -55,20 +61,27 @@ class Encoder:
             moment = self._slicer.moment(slice_key)
         return start_of(fit_name(self._template.render(values, moment)))
 
-    def _with_timestamp(self, batch: Batch) -> list[bytes]:
-        """Add the time to those events that have one, and not that key already."""
-        columns = [batch[field] for field in self._time_fields]
+    def _stamped(self, batch: Batch) -> tuple[Batch, list[Reject]]:
+        """Add the time to events that do not have that key already; other sinks see them without it."""
+        stamped = batch.part([True] * len(batch))
+        columns = [stamped[field] for field in self._time_fields]
         times: list[Any] = [
             next((time for time in each if time is not None), None) for each in zip(*columns, strict=True)
         ]
-        lines = batch.encoded()
+        for place in self._with_own(stamped.encoded()):
+            times[place] = UNCHANGED
+        for place, time in enumerate(times):
+            if time is None:
+                times[place] = UNCHANGED
+                stamped.reject(place, "the event has no time, which a document in a data stream needs", "refused")
+        stamped[TIMESTAMP] = times
+        stamped.encoded()
+        return stamped, stamped.settle()
+
+    def _with_own(self, lines: Sequence[bytes]) -> Iterable[int]:
+        """Say which lines have that key."""
         suspects = [place for place, line in enumerate(lines) if _QUOTED in line]
-        if suspects:
-            own = Projection(presence=[TIMESTAMP])
-            rows, _ = own.rows([lines[place] for place in suspects])
-            for place, is_there in zip(suspects, own.present(rows, TIMESTAMP), strict=True):
-                if is_there:
-                    times[place] = UNCHANGED
-        part = batch.part([True] * len(batch))  # other sinks see the events without this key
-        part[TIMESTAMP] = times
-        return part.encoded()
+        if not suspects:
+            return ()
+        rows, _ = _OWN.rows([lines[place] for place in suspects])
+        return compress(suspects, _OWN.present(rows, TIMESTAMP))
