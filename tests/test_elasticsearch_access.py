@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ import pytest
 from authority import SERVER, Authority, write_all
 from bulk_server import BulkServer
 from indexing import Indexing, events
+from running import Said
+from test_remote_sinks import Moved
 from test_webhook_kill import free_port
 
+from tailrace.context import Context
 from tailrace.pipeline import PipelineFailed
 from tailrace.stage import OptionError
-from tailrace_plugins.indexing.hosts import AVOIDED
+from tailrace_plugins.indexing.hosts import AVOIDED, LONGEST, Hosts
+from tailrace_plugins.sending.target import Target
 from tailrace_plugins.sinks.elasticsearch import Elasticsearch
 
 LINES = events(40)
@@ -43,6 +48,32 @@ def test_a_node_that_is_dead_costs_one_attempt_and_no_event(tmp_path: Path) -> N
         assert dead.removeprefix("http://") in said["cause"]
         assert said["seconds"] == AVOIDED
         assert run.figures["present"] == 0
+
+
+def test_a_node_that_stays_dead_is_asked_ever_more_rarely_and_comes_back(tmp_path: Path) -> None:
+    port = free_port()
+    dead = f"http://127.0.0.1:{port}"
+    clock = Moved()
+    with BulkServer() as server:
+        targets = [Target(url) for url in (dead, server.url)]
+        hosts = Hosts(Context("hosts", tmp_path, clock=clock), targets)
+        body, headers = b'{"create":{"_index":"a"}}\n{}\n', {"Content-Type": "application/x-ndjson"}
+        asked: list[float] = []
+        while clock.now < 2000.0:
+            said = Said()
+            logging.getLogger("tailrace.hosts").addHandler(said)
+            hosts.post("/_bulk", body, headers)
+            logging.getLogger("tailrace.hosts").removeHandler(said)
+            asked += [clock.now for _ in said.lines]
+            clock.now += 10.0
+        assert asked == pytest.approx([1000.0, 1030.0, 1090.0, 1210.0, 1450.0, 1930.0], abs=11)
+        assert len(server.documents) == 100
+        clock.now += LONGEST
+        with BulkServer(port=port) as back:
+            for _ in range(4):
+                hosts.post("/_bulk", body, headers)
+            assert len(back.requests) == 2
+        hosts.close()
 
 
 def test_a_node_that_is_away_is_passed_over_and_all_that_are_say_why(tmp_path: Path) -> None:

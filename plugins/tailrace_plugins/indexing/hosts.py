@@ -9,7 +9,8 @@ from tailrace import Context, Retry
 from tailrace_plugins.sending.client import Answer, Client, Unanswered
 from tailrace_plugins.sending.target import Target
 
-AVOIDED: Final = 30.0  # seconds during which a node that did not answer is asked last
+AVOIDED: Final = 30.0  # seconds during which a node that did not answer is asked last; twice as long each further time
+LONGEST: Final = 600.0  # ... up to this
 _AWAY: Final = (502, 503, 504)  # of a node that starts or ends, or of a proxy in front of one
 
 
@@ -25,6 +26,7 @@ class Hosts:
         for target in targets:
             self._clients.append(Client(context, target))
         self._avoided_until = [0.0] * len(targets)
+        self._failures = [0] * len(targets)  # in a row
         self._next = first
         self.answered_by = ""
         """Host and port of the node that answered last."""
@@ -46,6 +48,7 @@ class Hosts:
                 continue
             self.answered_by = client.host
             if answer.status not in _AWAY:
+                self._failures[number] = 0
                 self._avoided_until[number] = 0.0
                 return answer
             away = answer
@@ -64,8 +67,10 @@ class Hosts:
 
     def _avoid(self, number: int, cause: str) -> None:
         if len(self._clients) > 1:
-            self._avoided_until[number] = self._context.clock.monotonic() + AVOIDED
-            self._context.log.warning("a node is asked last for a while", extra={"cause": cause, "seconds": AVOIDED})
+            seconds = min(AVOIDED * 2 ** self._failures[number], LONGEST)
+            self._failures[number] += 1
+            self._avoided_until[number] = self._context.clock.monotonic() + seconds
+            self._context.log.warning("a node is asked last for a while", extra={"cause": cause, "seconds": seconds})
 
     def close(self) -> None:
         """Close all connections."""

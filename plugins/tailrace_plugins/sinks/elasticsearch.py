@@ -61,7 +61,8 @@ class Elasticsearch(Sink, kw_only=True):
 
     In `index`, `{field}`, `{tag}` and `%Y %m %d %H %M %S` stand for what they do in the path of the sink `file`; a name
     keeps `a-z 0-9 . _ -` of a value, and `~xx` stands for each other byte, upper case included. Where a field is
-    missing it is `_none`; where there is no time, `_unparsed`.
+    missing it is `_none`; where there is no time, `_unparsed`. Each new value is another index, also one that a client
+    made up for a request that was refused.
 
     An event's id is made of its bytes as they were read. So what is sent again, after a crash or a lost answer, is not
     there twice, nor is an event that two collectors read; but neither are two events that are equal to the byte, which
@@ -95,8 +96,9 @@ class Elasticsearch(Sink, kw_only=True):
     add_timestamp: Annotated[
         bool | None,
         Meta(
-            description="Add the event's time as `@timestamp`, which changes its bytes; not where it has that key. By "
-            "default for data streams, which need it; not needed if an ingest pipeline does it."
+            description="Add the event's time as `@timestamp`, which changes its bytes; not where it has that key, and "
+            "without a time it goes to the dead letter. By default for data streams, which need it; not needed if an "
+            "ingest pipeline does it."
         ),
     ] = None
     time_fields: Annotated[
