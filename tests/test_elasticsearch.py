@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import threading
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 from bulk_server import BulkServer, Failure, Item, Request
 from indexing import Indexing, Racing, events
 from poison import READABLE, UNREADABLE, USERS, dead_letter, event
+from waiting import wait_until
 
+from tailrace import pipeline
 from tailrace.faults import Crash, FaultyDisk
+from tailrace.metrics import exposition
 from tailrace.pipeline import PipelineFailed
 from tailrace_plugins.filters.drop_keys import DropKeys
-from tailrace_plugins.indexing import lanes
+from tailrace_plugins.indexing import lanes, options
 
 SAMPLE = gzip.decompress((Path(__file__).parent / "data" / "audit-sample.log.gz").read_bytes()).splitlines()
 
@@ -383,3 +387,92 @@ def test_a_stop_waits_for_an_answer_but_not_for_ever(tmp_path: Path, monkeypatch
             assert run.pipeline.counts.commits == taken
             assert run.pipeline.counts.recoveries == (not taken)
         assert server.sources() == sorted(events(5))
+
+
+def test_an_answer_that_does_not_end_is_none_of_the_bulk_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "_MOST_ANSWER_BYTES", 100)
+    with BulkServer() as server, pytest.raises(PipelineFailed, match="none of the bulk API: it does not end"):
+        Indexing(tmp_path, events(5), server).run()
+
+
+def test_the_condition_of_the_pipeline_says_why_nothing_is_taken_until_it_is(tmp_path: Path) -> None:
+    with BulkServer() as server:
+        server.fail = lambda request: (403, "security_exception", "action is unauthorized")
+        run = Indexing(tmp_path, events(5), server)
+        thread = threading.Thread(target=run.run, kwargs={"once": False})
+        thread.start()
+        try:
+            wait_until(lambda: run.pipeline.condition.state == "recovering")
+            assert "action is unauthorized" in run.pipeline.condition.cause
+            assert "the privilege create_doc" in run.pipeline.condition.cause
+        finally:
+            server.fail = lambda request: None
+            thread.join(30)
+        assert server.sources() == sorted(events(5))
+        page = exposition([run.pipeline]).decode()
+        assert 'tailrace_elasticsearch_indexed_total{pipeline="to-index",stage="elasticsearch"} 5.0' in page
+
+
+class Unlucky:
+    """A server's day on which everything goes wrong now and then."""
+
+    def __init__(self, seed: int, bad: set[bytes]) -> None:
+        self.bad = bad
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
+
+    def happens(self, share: float) -> bool:
+        with self.lock:
+            return self.random.random() < share
+
+    def fail(self, request: Request) -> Failure | bytes | None:
+        if self.happens(0.3):
+            failures: list[Failure | bytes] = [
+                (429, "es_rejected_execution_exception", "full"),
+                (503, "unavailable_shards_exception", "down"),
+                (502, "", ""),
+                (401, "security_exception", "expired"),
+                b'{"errors":false,"items":[',
+                b'{"errors":false,"items":[]}',
+            ]
+            with self.lock:
+                return self.random.choice(failures)
+        return None
+
+    def fail_item(self, item: Item) -> Failure | None:
+        if self.happens(0.1):
+            return 429, "es_rejected_execution_exception", "full"
+        return (400, "odd_exception", "odd") if item.source in self.bad else None
+
+    def lose(self, request: Request) -> bool:
+        return self.happens(0.2)
+
+
+@pytest.mark.parametrize("round_", range(8))
+def test_whatever_goes_wrong_each_event_is_there_once_or_refused_once(
+    tmp_path: Path, round_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BACKOFF", (0.0,))
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    lines = events(rng.randint(1, 60), x="x" * rng.randint(0, 200))
+    unlucky = Unlucky(seed, set(rng.sample(lines, len(lines) // 5)))
+    with BulkServer(limit=rng.choice([2500, 100_000])) as one, BulkServer() as other:
+        other.documents = one.documents
+        for server in (one, other):
+            server.fail, server.fail_item, server.lose = unlucky.fail, unlucky.fail_item, unlucky.lose
+        run = Indexing(
+            tmp_path,
+            lines,
+            *rng.sample([one, other], rng.randint(1, 2)),
+            clock=Racing(),
+            batch_size=rng.randint(1, 20),
+            bulk_max_events=rng.randint(1, 30),
+            requests=rng.randint(1, 3),
+            commit_bytes=rng.randint(100, 10_000),
+        )
+        run.run(once=False)
+        assert one.violations == other.violations == []
+        assert one.sources() == sorted(set(lines) - unlucky.bad)
+        assert sorted(letter["event"].encode() for letter in run.letters()) == sorted(unlucky.bad)
