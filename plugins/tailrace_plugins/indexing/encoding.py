@@ -64,16 +64,16 @@ class Encoder:
     def _stamped(self, batch: Batch) -> tuple[Batch, list[Reject]]:
         """Add the time to events that do not have that key already; other sinks see them without it."""
         stamped = batch.part([True] * len(batch))
-        columns = [stamped[field] for field in self._time_fields]
-        times: list[Any] = [
-            next((time for time in each if time is not None), None) for each in zip(*columns, strict=True)
-        ]
+        times: list[Any] = [None] * len(stamped)
         for place in self._with_own(stamped.encoded()):
             times[place] = UNCHANGED
-        for place, time in enumerate(times):
-            if time is None:
-                times[place] = UNCHANGED
-                stamped.reject(place, "the event has no time, which a document in a data stream needs", "refused")
+        for field in self._time_fields:
+            if None not in times:  # nearly always after the first
+                break
+            times = [other if time is None else time for time, other in zip(times, stamped[field], strict=True)]
+        for place in [place for place, time in enumerate(times) if time is None]:
+            times[place] = UNCHANGED
+            stamped.reject(place, "the event has no time, which a document in a data stream needs", "refused")
         stamped[TIMESTAMP] = times
         stamped.encoded()
         return stamped, stamped.settle()

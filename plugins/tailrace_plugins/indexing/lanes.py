@@ -42,11 +42,10 @@ class Lanes:
     def _work(self, sender: Sender) -> None:
         while (job := self._jobs.get()) is not None:
             future, documents = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(sender.send(documents))
-                except BaseException as error:
-                    future.set_exception(error)  # for who waits
+            try:
+                future.set_result(sender.send(documents))
+            except BaseException as error:
+                future.set_exception(error)  # for who waits
         sender.close()
 
     @property
@@ -89,8 +88,6 @@ class Lanes:
     def close(self) -> None:
         """Begin no more requests, and wait a while for those that are under way; then the connections are closed."""
         self.wake()
-        for future, _ in self._under_way:
-            future.cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

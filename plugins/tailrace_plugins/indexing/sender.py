@@ -122,12 +122,11 @@ class Sender:
         return self._too_large is not None and len(part) > 1 and part.size >= self._too_large
 
     def _note_too_large(self, part: Documents) -> None:
-        if self._too_large is None or part.size < self._too_large:
-            self._too_large = part.size
-            self._context.log.warning(
-                "requests are too large and are sent in halves",
-                extra={"bytes": part.size, "do": "set bulk_max_size to less, or allow more there"},
-            )
+        self._too_large = part.size
+        self._context.log.warning(
+            "requests are too large and are sent in halves",
+            extra={"bytes": part.size, "do": "set bulk_max_size to less, or allow more there"},
+        )
 
     def wake(self) -> None:
         """Wait for better times no more; for other threads."""

@@ -164,7 +164,7 @@ class Elasticsearch(Sink, kw_only=True):
         self._most_bytes = checked("bulk_max_size", lambda: parse_size(self.bulk_max_size))
         self._targets = make_targets(self)
         self._figures = [Figures() for _ in range(self.requests)]
-        self._lanes: Lanes | None = None
+        self._lanes = Lanes([])  # those that count are made in `open`
         self._is_warned = False
 
     def __repr__(self) -> str:
@@ -217,9 +217,7 @@ class Elasticsearch(Sink, kw_only=True):
 
     def close(self) -> None:
         """Wait for the requests that are under way, and close the connections."""
-        lanes, self._lanes = self._lanes, None
-        if lanes is not None:
-            lanes.close()
+        self._lanes.close()
 
     def encode(self, batch: Batch) -> Payload:
         """Give the documents, and apart from them what the protocol cannot carry."""
@@ -240,12 +238,12 @@ class Elasticsearch(Sink, kw_only=True):
     def _send(self) -> None:
         pending, self._pending = self._pending, []
         count, self._count, self._size = self._count, 0, 0
-        if count and self._lanes is not None:
+        if count:
             self._lanes.send(joined(pending))
 
     def held(self) -> int:
         """What waits, and what is under way."""
-        return self._size + (0 if self._lanes is None else self._lanes.held)
+        return self._size + self._lanes.held
 
     def linger(self) -> float:
         """Commits of few events would make small requests."""
@@ -253,21 +251,18 @@ class Elasticsearch(Sink, kw_only=True):
 
     def wake(self) -> None:
         """Wait for better times no more."""
-        lanes = self._lanes
-        if lanes is not None:
-            lanes.wake()
+        self._lanes.wake()
 
     def flush(self) -> Position:
         """Send what is left, and wait until every event is there, or refused."""
         self._send()
-        if self._lanes is not None:
-            self._lanes.finish()
+        self._lanes.finish()
         return {}
 
     def refused(self) -> Sequence[Reject]:
         """Give what the protocol cannot carry, and what the server will never take."""
         refused, self._unfit = self._unfit, []
-        return refused if self._lanes is None else [*refused, *self._lanes.take_refused()]
+        return [*refused, *self._lanes.take_refused()]
 
     def measures(self) -> Iterable[Measure]:
         """Count what became of events, and what it took."""
