@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from authority import Authority, write_all
+from test_webhook_kit import make_kit
 
 from tailrace.stage import OptionError
+from tailrace_plugins.sending.authorization import make_header
 from tailrace_plugins.sending.kubeconfig import KubeconfigError, read_kubeconfig
 from tailrace_plugins.sending.target import Credential, Tls
+from tailrace_plugins.sending.tls import read
 from tailrace_plugins.sinks.webhook import Webhook
 
 AUTHORITY = Authority()
@@ -240,6 +243,20 @@ def test_what_is_no_kubeconfig(tmp_path: Path, text: str, said: str) -> None:
 def test_a_dollar_in_it_is_a_dollar(tmp_path: Path) -> None:
     path = written(tmp_path, SERVER, {"token": "${HOME}$$"})
     assert read_kubeconfig(path.read_text(), str(path)).target.credential == Credential("${HOME}$$")
+
+
+@pytest.mark.parametrize("options", [[], ["--embed"]])
+def test_what_we_write_for_an_api_server_is_read_as_it_is(tmp_path: Path, options: list[str]) -> None:
+    kit = tmp_path / "kit"
+    make_kit(kit, "https://127.0.0.1:8443/k8s/audit", *options)
+    path = kit / "kubeconfig.yaml"
+    target, warnings = read_kubeconfig(path.read_text(), str(path))
+    assert target.url == "https://127.0.0.1:8443/k8s/audit?timeout=30s"
+    contents = [(kit / name).read_bytes() for name in ("ca.crt", "client.crt", "client.key")]
+    assert [read(name, pem) for name, pem in zip("abc", target.tls[:3], strict=True) if pem] == contents
+    assert target.credential is not None
+    assert make_header(target.credential) == {"Authorization": f"Bearer {(kit / 'token').read_text().strip()}"}
+    assert warnings == ()
 
 
 def test_check_says_all_that_is_wrong_with_the_file(tmp_path: Path) -> None:

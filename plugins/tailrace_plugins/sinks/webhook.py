@@ -32,6 +32,7 @@ from tailrace_plugins.sending.options import is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
 
+_CATCH_UP: Final = 5.0  # seconds that reading again takes at most what was read, and sent, since the last commit
 _SAID_BY_KUBECONFIG: Final = (
     "token", "token_file", "user", "password", "password_file", "ca", "client_cert", "client_key", "server_name",
     "insecure", "proxy",
@@ -58,9 +59,10 @@ class Webhook(Sink, kw_only=True):
     `upgrade` in front.
 
     At least once: what was sent since the last commit is sent again after a crash. In mode `batch` the same bodies are
-    sent again, to the byte, which our source `webhook` recognises; so it takes each event once, if `batch_max_size` and
-    `truncate_max_batch_size` stay the same. A commit comes when a batch is full, or after `batch_max_wait`; under load
-    once in the pipeline's `commit_interval`.
+    sent again, to the byte, which our source `webhook` recognises; so it takes each event once, as long as the options
+    stay the same and no stop comes while the events are being read again. A commit comes when a batch is full, or after
+    `batch_max_wait`; under load once in the pipeline's `commit_interval`. The first one after a start comes after 5 s
+    at the earliest, so that it does not cut a batch in two that was sent before.
     """
 
     url: Annotated[str | None, Meta(description="Where to send to, like `https://siem.example/k8s/audit`.")] = None
@@ -195,6 +197,8 @@ class Webhook(Sink, kw_only=True):
         self._delivery = Delivery(self.context, self._client, self._backoff, pace, self.version, self._figures)
         self._mismatched: list[Reject] = []
         self._cutter = self._make_cutter(_borders(position))
+        self._is_catching_up = self.mode == "batch"
+        self._sending = 0.0  # seconds
 
     def _make_cutter(self, borders: Iterable[int] = ()) -> Cutter:
         return Cutter(self.batch_max_size, self.truncate_max_batch_size, borders)
@@ -216,19 +220,23 @@ class Webhook(Sink, kw_only=True):
 
     def write(self, payload: Payload) -> None:
         """Send the batches that are full; in mode `blocking` all."""
+        begun = self.context.clock.monotonic()
         items, mismatched = payload
         self._mismatched += mismatched
         for batch in self._cutter.add(items):
             self._delivery.send(batch)
         if self.mode == "blocking" and self._cutter.waiting:
             self._delivery.send(self._cutter.rest())
+        self._sending += self.context.clock.monotonic() - begun
 
     def held(self) -> int:
         """Bytes of the events that wait for others."""
         return self._cutter.held
 
     def linger(self) -> float:
-        """Wait for others, until a batch was full."""
+        """Wait for others, until a batch was full; at first until all is read that may have been sent before."""
+        if self._is_catching_up:
+            return max(self._max_wait, _CATCH_UP) + self._sending
         return 0.0 if self.mode == "blocking" or self._cutter.has_cut else self._max_wait
 
     def wake(self) -> None:
@@ -249,6 +257,7 @@ class Webhook(Sink, kw_only=True):
         if cutter.waiting:
             self._delivery.send(cutter.rest())
         self._cutter = self._make_cutter()
+        self._is_catching_up = False
         return {"borders": None} if had_borders else {}
 
     def refused(self) -> Sequence[Reject]:
