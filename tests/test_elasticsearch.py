@@ -456,7 +456,8 @@ def test_whatever_goes_wrong_each_event_is_there_once_or_refused_once(
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    lines = events(rng.randint(1, 60), x="x" * rng.randint(0, 200))
+    lines = events(rng.randint(1, 60), x="x" * rng.randint(0, 100))
+    batch_size = rng.randint(1, 20)
     unlucky = Unlucky(seed, set(rng.sample(lines, len(lines) // 5)))
     with BulkServer(limit=rng.choice([2500, 100_000])) as one, BulkServer() as other:
         other.documents = one.documents
@@ -467,8 +468,8 @@ def test_whatever_goes_wrong_each_event_is_there_once_or_refused_once(
             lines,
             *rng.sample([one, other], rng.randint(1, 2)),
             clock=Racing(),
-            batch_size=rng.randint(1, 20),
-            bulk_max_events=rng.randint(1, 30),
+            batch_size=batch_size,
+            bulk_max_events=rng.randint(batch_size // 2 + 1, 30),  # few requests for a commit, or it never succeeds
             requests=rng.randint(1, 3),
             commit_bytes=rng.randint(100, 10_000),
         )
