@@ -21,9 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from jackson import read_as_jackson
+
 PARAMETERS = {"filter_path", "pipeline", "require_data_stream", "refresh", "routing", "timeout", "require_alias"}
 META = {"_index", "_id", "routing", "pipeline", "require_alias", "require_data_stream"}
-DEEPEST, LONGEST_NUMBER = 1000, 1000  # Jackson's StreamReadConstraints
 
 Failure = tuple[int, str, str]
 """A status, and the type and reason of an error."""
@@ -190,7 +191,7 @@ class BulkServer:
 
     def _refusal(self, item: Item) -> Failure | None:
         try:
-            document = _read(item.source)
+            document = read_as_jackson(item.source)
         except (ValueError, RecursionError) as error:
             return 400, "document_parsing_exception", f"[1:1] failed to parse: {error}"
         if fnmatch(item.index, self.streams) and "@timestamp" not in document:
@@ -245,40 +246,6 @@ def check_name(name: str) -> None:
         raise ValueError(f"Invalid index name [{name}]")
     if len(name.encode()) > 255:
         raise ValueError(f"index name is too long, ({len(name.encode())} > 255)")
-
-
-def _read(source: bytes) -> dict[str, Any]:
-    """Decode a document as Jackson does. Raises ValueError or RecursionError."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("Duplicate field")
-        return dict(pairs)
-
-    def number(text: str) -> float:
-        if len(text) > LONGEST_NUMBER:
-            raise ValueError("Number value length exceeds the maximum allowed")
-        return float(text)
-
-    def constant(text: str) -> None:
-        raise ValueError(f"Non-standard token {text}")
-
-    text = source.decode()
-    document = json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=constant)
-    if not isinstance(document, dict):
-        raise ValueError("not an object")
-    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
-        raise ValueError("Document nesting depth exceeds the maximum allowed (1000)")
-    return document
-
-
-def _depth(text: str) -> int:
-    """Count brackets, those in strings too, which is strict enough."""
-    depth = deepest = 0
-    for sign in text:
-        depth += (sign in "[{") - (sign in "]}")
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _filtered(value: Any, patterns: list[list[str]]) -> Any:
