@@ -43,11 +43,13 @@ FILTERS: dict[str, dict[str, Any]] = {
     "upgrade": {},
 }
 
+SINKS: dict[str, dict[str, Any]] = {"webhook": {"url": "http://127.0.0.1:1/"}}
+
 
 def test_every_registered_stage_is_tested_here() -> None:
     assert REGISTRY.names("filter") == sorted(FILTERS)
     assert REGISTRY.names("source") == ["tail", "webhook"]
-    assert REGISTRY.names("sink") == ["file", "null", "stdout"]
+    assert REGISTRY.names("sink") == ["elasticsearch", "file", "null", "stdout", "webhook"]
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -94,11 +96,11 @@ def test_the_file_sink_keeps_what_was_committed_and_undoes_the_rest(tmp_path: Pa
     check_sink(lambda: make(path=str(path)), written, LINES)
 
 
-@pytest.mark.parametrize("name", ["null", "stdout"])
+@pytest.mark.parametrize("name", ["null", "stdout", "webhook"])
 def test_the_other_sinks_can_be_opened_and_closed_at_any_time(
     tmp_path: Path, name: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     cls = REGISTRY.get("sink", name)
     assert issubclass(cls, Sink)
-    check_sink(cls, list, [])
+    check_sink(lambda: cls(**SINKS.get(name, {})), list, [])
     assert capfdbinary.readouterr().out == b""

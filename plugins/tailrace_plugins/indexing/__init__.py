@@ -1,0 +1,1 @@
+"""What the sink `elasticsearch` is made of."""
