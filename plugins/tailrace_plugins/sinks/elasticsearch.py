@@ -62,7 +62,7 @@ class Elasticsearch(Sink, kw_only=True):
     In `index`, `{field}`, `{tag}` and `%Y %m %d %H %M %S` stand for what they do in the path of the sink `file`; a name
     keeps `a-z 0-9 . _ -` of a value, and `~xx` stands for each other byte, upper case included. Where a field is
     missing it is `_none`; where there is no time, `_unparsed`. Each new value is another index, also one that a client
-    made up for a request that was refused.
+    made up for a request that was refused: let the server create them, for the pipeline waits where it does not.
 
     An event's id is made of its bytes as they were read. So what is sent again, after a crash or a lost answer, is not
     there twice, nor is an event that two collectors read; but neither are two events that are equal to the byte, which
