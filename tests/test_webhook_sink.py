@@ -362,12 +362,13 @@ def test_the_same_body_comes_again_after_the_time_that_the_receiver_asks_for(
     assert waited >= 470
 
 
-def test_a_pipeline_recovers_until_the_receiver_takes_it(tmp_path: Path) -> None:
-    with Server(*[Reply(500)] * 7, Reply()) as server:
-        pipeline = made(tmp_path, webhook(server), EVENTS[:9])
+def test_a_pipeline_recovers_until_the_receiver_takes_the_same_bodies(tmp_path: Path) -> None:
+    with Server(Reply(), *[Reply(500)] * 5, Reply()) as server:
+        pipeline = made(tmp_path, webhook(server, batch_max_size=10), EVENTS[:25], batch_size=7)
         assert pipeline.run(threading.Event())
         assert pipeline.counts.recoveries == 1
-    assert server.bodies == [event_list(EVENTS[:9])] * 8
+    first, second, third = (event_list(EVENTS[start : start + 10][: 25 - start]) for start in (0, 10, 20))
+    assert server.bodies == [first, *[second] * 5, first, second, third]
 
 
 def test_a_stop_ends_the_waits_and_keeps_the_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

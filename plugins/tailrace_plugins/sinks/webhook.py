@@ -32,7 +32,8 @@ from tailrace_plugins.sending.options import is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
 
-_CATCH_UP: Final = 5.0  # seconds that reading again takes at most what was read, and sent, since the last commit
+_CATCH_UP: Final = 5.0  # seconds that it takes to read what was sent since the last commit, at most
+_PATIENCE: Final = 30.0  # seconds that a commit waits for events to come again, at most: there must be one at some time
 _SAID_BY_KUBECONFIG: Final = (
     "token", "token_file", "user", "password", "password_file", "ca", "client_cert", "client_key", "server_name",
     "insecure", "proxy",
@@ -60,9 +61,9 @@ class Webhook(Sink, kw_only=True):
 
     At least once: what was sent since the last commit is sent again after a crash. In mode `batch` the same bodies are
     sent again, to the byte, which our source `webhook` recognises; so it takes each event once, as long as the options
-    stay the same and no stop comes while the events are being read again. A commit comes when a batch is full, or after
-    `batch_max_wait`; under load once in the pipeline's `commit_interval`. The first one after a start comes after 5 s
-    at the earliest, so that it does not cut a batch in two that was sent before.
+    stay the same, the events are sent again within 30 s, and no stop interrupts that. A commit comes when a batch is
+    full, or after `batch_max_wait`; under load once in the pipeline's `commit_interval`. The first one after a start
+    comes after 5 s at the earliest, so that it does not cut a batch in two that was sent before.
     """
 
     url: Annotated[str | None, Meta(description="Where to send to, like `https://siem.example/k8s/audit`.")] = None
@@ -176,6 +177,8 @@ class Webhook(Sink, kw_only=True):
         self._figures = Figures()
         self._backoff = Backoff(context.clock, initial=self._initial)
         self._client: Client | None = None
+        self._reached = 0  # so many events since the last commit were sent, or begun to be
+        self._is_first = True  # nothing was committed yet: events may have been sent before a crash
 
     def reads(self) -> Iterable[str]:
         """An event's version."""
@@ -197,7 +200,7 @@ class Webhook(Sink, kw_only=True):
         self._delivery = Delivery(self.context, self._client, self._backoff, pace, self.version, self._figures)
         self._mismatched: list[Reject] = []
         self._cutter = self._make_cutter(_borders(position))
-        self._is_catching_up = self.mode == "batch"
+        self._until = max([self._reached, *self._cutter.borders])
         self._sending = 0.0  # seconds
 
     def _make_cutter(self, borders: Iterable[int] = ()) -> Cutter:
@@ -224,6 +227,7 @@ class Webhook(Sink, kw_only=True):
         items, mismatched = payload
         self._mismatched += mismatched
         for batch in self._cutter.add(items):
+            self._reached = max(self._reached, self._cutter.count)
             self._delivery.send(batch)
         if self.mode == "blocking" and self._cutter.waiting:
             self._delivery.send(self._cutter.rest())
@@ -234,10 +238,14 @@ class Webhook(Sink, kw_only=True):
         return self._cutter.held
 
     def linger(self) -> float:
-        """Wait for others, until a batch was full; at first until all is read that may have been sent before."""
-        if self._is_catching_up:
-            return max(self._max_wait, _CATCH_UP) + self._sending
-        return 0.0 if self.mode == "blocking" or self._cutter.has_cut else self._max_wait
+        """Wait for others, until a batch was full; but first until there is all that was sent since the last commit."""
+        if self.mode == "blocking":
+            return 0.0
+        if self._cutter.count < self._until:
+            return max(self._max_wait, _PATIENCE)
+        if self._is_first:
+            return max(self._max_wait, min(_CATCH_UP + self._sending, _PATIENCE))
+        return 0.0 if self._cutter.has_cut else self._max_wait
 
     def wake(self) -> None:
         """Wait no longer for the receiver."""
@@ -257,8 +265,12 @@ class Webhook(Sink, kw_only=True):
         if cutter.waiting:
             self._delivery.send(cutter.rest())
         self._cutter = self._make_cutter()
-        self._is_catching_up = False
         return {"borders": None} if had_borders else {}
+
+    def commit(self, position: Position) -> None:
+        """What was sent is not sent again."""
+        self._reached = self._until = 0
+        self._is_first = False
 
     def refused(self) -> Sequence[Reject]:
         """Give what was refused, or is of another version."""
