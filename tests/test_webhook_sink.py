@@ -280,18 +280,27 @@ def test_a_batch_that_is_too_large_is_halved_until_it_is_not(tmp_path: Path) -> 
     assert letters(tmp_path) == []
 
 
-def test_a_single_event_that_is_refused_is_put_aside(tmp_path: Path) -> None:
-    with Server(Reply(413)) as server:
-        deliver(tmp_path, webhook(server), EVENTS[:1])
-    assert [each["event"] for each in letters(tmp_path)] == [EVENTS[0].decode()]
+@pytest.mark.parametrize(("status", "events"), [(400, 1), (422, 1), (413, 1), (413, 90)])
+def test_what_is_refused_by_itself_is_put_aside(tmp_path: Path, status: int, events: int) -> None:
+    with Server(Reply(status)) as server:
+        deliver(tmp_path, webhook(server), EVENTS[:events])
+    assert [each["event"].encode() for each in letters(tmp_path)] == EVENTS[:events]
+    assert len(server.requests) == 2 * events - 1
 
 
-def test_a_receiver_that_refuses_everything_is_no_events_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("events", "requests"), [(400, MOST_IN_VAIN), (5, 9), (2, 3)])
+def test_a_receiver_that_refuses_everything_is_no_events_fault(tmp_path: Path, events: int, requests: int) -> None:
     with Server(Reply(400, body=b"what is this?")) as server, pytest.raises(PipelineFailed) as caught:
-        deliver(tmp_path, webhook(server), EVENTS[:400])
+        deliver(tmp_path, webhook(server), EVENTS[:events])
     assert "answered 400 (what is this?), to whatever it is sent; check the path of the URL" in str(caught.value)
-    assert len(server.requests) == MOST_IN_VAIN
+    assert len(server.requests) == requests
     assert letters(tmp_path) == []
+
+
+def test_a_batch_of_bad_events_alone_is_put_aside_where_others_were_taken(tmp_path: Path) -> None:
+    with refusing(*range(4, 8)) as server:
+        deliver(tmp_path, webhook(server, batch_max_size=4), EVENTS[:12])
+    assert [each["event"].encode() for each in letters(tmp_path)] == EVENTS[4:8]
 
 
 @pytest.mark.parametrize(
@@ -485,6 +494,9 @@ def test_files_that_cannot_be_read_are_waited_for(tmp_path: Path) -> None:
         ({"url": "http://x", "token": "y"}, "url", "everybody on the way can read the credentials"),
         ({"url": "http://x", "ca": "y"}, "url", "over http:// nothing is verified"),
         ({"url": "https://x", "proxy": "socks5://y"}, "proxy", "over https:// and http:// only"),
+        ({"url": "https://x", "headers": {"X-A": "a\r\nX-B: b"}}, "headers", "holds what no header can hold"),
+        ({"url": "https://x", "headers": {"X A": "a"}}, "headers", "holds what no header can hold"),
+        ({"url": "https://x", "headers": {"authorization": "a"}}, "headers", "credentials have their own options"),
         ({"url": "https://x", "batch_max_wait": "soon"}, "batch_max_wait", "is not a duration"),
         ({"url": "https://x", "initial_backoff": -1.0}, "initial_backoff", "a time is not less than 0"),
     ],

@@ -28,7 +28,7 @@ from tailrace_plugins.sending.client import Client
 from tailrace_plugins.sending.cutting import Cutter, Item
 from tailrace_plugins.sending.delivery import Delivery, Figures
 from tailrace_plugins.sending.kubeconfig import KubeconfigError, LoadedFile, read_kubeconfig
-from tailrace_plugins.sending.options import is_open, make_target
+from tailrace_plugins.sending.options import check_headers, is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
 
@@ -144,6 +144,7 @@ class Webhook(Sink, kw_only=True):
         for name in _SAID_BY_KUBECONFIG:
             if getattr(self, name):
                 raise OptionError(name, "the kubeconfig says this; leave it out, or give url instead of kubeconfig")
+        check_headers(self.headers)
         assert self.kubeconfig is not None
         is_first = not isinstance(self.kubeconfig, LoadedFile)  # and not on its way to a worker
         if not isinstance(self.kubeconfig, LoadedFile):
