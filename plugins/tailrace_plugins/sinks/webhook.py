@@ -13,7 +13,6 @@ from msgspec import Meta
 from tailrace import (
     Batch,
     Context,
-    Damaged,
     Measure,
     OptionError,
     Payload,
@@ -25,7 +24,7 @@ from tailrace import (
 )
 from tailrace_plugins.sending.backoff import Backoff
 from tailrace_plugins.sending.client import Client
-from tailrace_plugins.sending.cutting import Cutter, Item
+from tailrace_plugins.sending.cutting import Cutter, Item, borders_of
 from tailrace_plugins.sending.delivery import Delivery, Figures
 from tailrace_plugins.sending.kubeconfig import KubeconfigError, LoadedFile, read_kubeconfig
 from tailrace_plugins.sending.options import check_headers, is_open, make_target
@@ -200,7 +199,7 @@ class Webhook(Sink, kw_only=True):
         pace = Pace(self.context.clock, self.throttle_qps, self.throttle_burst) if is_paced else None
         self._delivery = Delivery(self.context, self._client, self._backoff, pace, self.version, self._figures)
         self._mismatched: list[Reject] = []
-        self._cutter = self._make_cutter(_borders(position))
+        self._cutter = self._make_cutter(borders_of(position))
         self._until = max([self._reached, *self._cutter.borders])
         self._sending = 0.0  # seconds
 
@@ -298,14 +297,3 @@ def _seconds(option: str, value: str | float) -> float:
         return parse_duration(value)
     except ValueError as error:
         raise OptionError(option, str(error)) from None
-
-
-class _Position(msgspec.Struct, forbid_unknown_fields=True):
-    borders: list[int] = []
-
-
-def _borders(position: Position | None) -> list[int]:
-    try:
-        return msgspec.convert(dict(position or {}), _Position).borders
-    except msgspec.ValidationError as error:
-        raise Damaged(f"the checkpoint's position of the webhook cannot be understood: {error}") from None
