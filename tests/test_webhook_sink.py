@@ -533,3 +533,17 @@ def test_it_encodes_the_same_in_another_process() -> None:
     assert other.encode(Batch(EVENTS[:9])) == sink.encode(Batch(EVENTS[:9]))
     payload = sink.encode(Batch(EVENTS[:9], origin={"path": "/log"}))
     assert pickle.loads(pickle.dumps(payload)) == payload
+
+
+def test_an_answer_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
+    time_has_come = threading.Event()
+    with Server(Reply(after=time_has_come)) as server:
+        pipeline = made(tmp_path, webhook(server), EVENTS[:9])
+        thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+        thread.start()
+        wait_until(lambda: len(server.requests) == 1)
+        assert pipeline.counts.commits == 0
+        time_has_come.set()
+        thread.join(30)
+    assert server.bodies == [event_list(EVENTS[:9])]
+    assert pipeline.counts.commits == 1

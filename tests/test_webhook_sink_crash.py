@@ -27,7 +27,7 @@ from tailrace.pipeline import Pipeline
 from tailrace_plugins.sinks.webhook import Webhook
 from tailrace_plugins.sources.tail import Tail
 
-KILLS = 8
+KILLS = 6
 # a log as short as this one is read again in no time, and there shall be commits between the kills
 MAIN = "from tailrace_plugins.sinks import webhook; webhook._CATCH_UP = 1.0; from tailrace.cli import main; main()"
 
