@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import yaml
 from delivering import Flying
 from recording import Act, Reply, Request, Server
@@ -47,13 +48,25 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run(directory: Path, url: str, disk: FaultyDisk) -> None:
-    context = Context("test", directory / "state", disk, Flying(0.2))
+class Mortal(Flying):
+    """A clock at which the process dies when it has looked so many times, be it in the middle of sending."""
+
+    def __init__(self, step: float, looks: int) -> None:
+        super().__init__(step)
+        self.looks = looks
+
+    def monotonic(self) -> float:
+        self.looks -= 1
+        if self.looks < 0:
+            raise Crash("no more time")
+        return super().monotonic()
+
+
+def run(directory: Path, url: str, disk: FaultyDisk, clock: Flying | None = None) -> None:
+    context = Context("test", directory / "state", disk, clock or Flying(0.2))
     source = Tail(paths=[str(directory / "audit.log")], block_bytes=3000, watch=False)
     sink = Webhook(url=url, batch_max_size=7, throttle_enable=False, initial_backoff=0.0)
-    pipeline = Pipeline(context, source, [], {"webhook": sink})
-    pipeline.run(threading.Event(), once=True)
-    print("commits", pipeline.counts.commits)
+    Pipeline(context, source, [], {"webhook": sink}).run(threading.Event(), once=True)
 
 
 def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event_once(tmp_path: Path) -> None:
@@ -90,6 +103,25 @@ def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event
             deaths += 1
     assert deaths > 40
     assert repeats > deaths
+
+
+def test_a_commit_that_would_come_earlier_the_second_time_does_not_cut_what_was_sent(tmp_path: Path) -> None:
+    repeats = 0
+    with Server() as server:
+        for looks in range(150, 400, 9):
+            directory = tmp_path / str(looks)
+            directory.mkdir()
+            append(directory / "audit.log", range(300))
+            server.requests.clear()
+            with pytest.raises(Crash):
+                run(directory, server.url, FaultyDisk(), Mortal(0.05, looks))
+            append(directory / "audit.log", range(300, 310))
+            run(directory, server.url, FaultyDisk(), Flying(0.1))
+            kept = dict.fromkeys(server.bodies)
+            repeats += len(server.bodies) - len(kept)
+            taken = [int(item["auditID"]) for body in kept for item in _items(server, body)]
+            assert taken == list(range(310)), f"after {looks} looks"
+    assert repeats > 10
 
 
 def _items(server: Server, body: bytes) -> list[dict[str, str]]:
