@@ -547,3 +547,23 @@ def test_an_answer_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
         thread.join(30)
     assert server.bodies == [event_list(EVENTS[:9])]
     assert pipeline.counts.commits == 1
+
+
+def test_a_commit_waits_until_all_that_was_sent_is_there_again(tmp_path: Path) -> None:
+    with Server() as server:
+        sink = webhook(server, batch_max_size=10, batch_max_wait=1.0)
+        made(tmp_path, sink, [], clock=Flying())
+        sink.open(None)
+        assert sink.linger() == 5.0  # before there was a commit: who knows what was sent before
+        sink.flush()
+        sink.commit({})
+        assert sink.linger() == 1.0
+        sink.write(sink.encode(Batch(EVENTS[:15])))
+        assert sink.linger() == 0.0
+        for position, needed in ((None, 15), ({"borders": [17]}, 17)):
+            sink.open(position)
+            for number in range(needed):
+                assert sink.linger() == 30.0
+                sink.write(sink.encode(Batch(EVENTS[number : number + 1])))
+            assert sink.linger() == 0.0
+        sink.close()

@@ -55,8 +55,9 @@ class Webhook(Sink, kw_only=True):
     those go to the dead letter, unless nothing at all is taken. After anything else the same body is sent again, as
     `Retry-After` says or with pauses that grow. A redirect is not followed.
 
-    A list has one version: an event whose own `apiVersion` is another one goes to the dead letter; put the filter
-    `upgrade` in front.
+    Give it a pipeline of its own: other sinks of the same one wait with it, for `batch_max_wait` and while the receiver
+    takes nothing. A list has one version: an event whose own `apiVersion` is another one goes to the dead letter; put
+    the filter `upgrade` in front.
 
     At least once: what was sent since the last commit is sent again after a crash. In mode `batch` the same bodies are
     sent again, to the byte, which our source `webhook` recognises; so it takes each event once, as long as the options
@@ -99,7 +100,9 @@ class Webhook(Sink, kw_only=True):
             ge=1, description="Most bytes of a batch, counted as the API server counts them; a larger event goes alone."
         ),
     ] = 10_485_760
-    timeout: Annotated[float, Meta(gt=0, le=3600, description="Seconds that an answer may take.")] = 30.0
+    timeout: Annotated[float, Meta(gt=0, le=3600, description="Seconds that an answer may take, also at a stop.")] = (
+        30.0
+    )
     token: Annotated[str | None, Meta(description="Bearer token; take it from the environment: `${TOKEN}`.")] = None
     token_file: Annotated[
         str | None, Meta(description="File that holds the token; it is read anew when it changes.")
