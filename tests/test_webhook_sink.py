@@ -555,6 +555,10 @@ def test_a_commit_waits_until_all_that_was_sent_is_there_again(tmp_path: Path) -
         made(tmp_path, sink, [], clock=Flying())
         sink.open(None)
         assert sink.linger() == 5.0  # before there was a commit: who knows what was sent before
+        assert sink.flush() == {}
+        sink.commit({})
+        assert sink.linger() == 5.0  # there was one, of no event
+        sink.write(sink.encode(Batch(EVENTS[:15])))
         sink.flush()
         sink.commit({})
         assert sink.linger() == 1.0
@@ -562,6 +566,8 @@ def test_a_commit_waits_until_all_that_was_sent_is_there_again(tmp_path: Path) -
         assert sink.linger() == 0.0
         for position, needed in ((None, 15), ({"borders": [17]}, 17)):
             sink.open(position)
+            assert sink.flush() == {}
+            sink.commit({})
             for number in range(needed):
                 assert sink.linger() == 30.0
                 sink.write(sink.encode(Batch(EVENTS[number : number + 1])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from recording import Act, Reply, Request, Server
 from test_webhook_kill import CONFIG, free_port
 from waiting import wait_until
 
+from tailrace.checkpoint import Checkpoint
 from tailrace.context import Context
 from tailrace.faults import Crash, FaultyDisk
 from tailrace.pipeline import Pipeline
@@ -30,7 +32,7 @@ from tailrace_plugins.sources.tail import Tail
 
 KILLS = 6
 # a log as short as this one is read again in no time, and there shall be commits between the kills
-MAIN = "from tailrace_plugins.sinks import webhook; webhook._CATCH_UP = 1.0; from tailrace.cli import main; main()"
+MAIN = "from tailrace_plugins.sending import catchup; catchup.CATCH_UP = 1.0; from tailrace.cli import main; main()"
 
 
 def event(number: int) -> bytes:
@@ -62,8 +64,8 @@ class Mortal(Flying):
         return super().monotonic()
 
 
-def run(directory: Path, url: str, disk: FaultyDisk, clock: Flying | None = None) -> None:
-    context = Context("test", directory / "state", disk, clock or Flying(0.2))
+def run(directory: Path, url: str, disk: FaultyDisk, clock: Flying) -> None:
+    context = Context("test", directory / "state", disk, clock)
     source = Tail(paths=[str(directory / "audit.log")], block_bytes=3000, watch=False)
     sink = Webhook(url=url, batch_max_size=7, throttle_enable=False, initial_backoff=0.0)
     Pipeline(context, source, [], {"webhook": sink}).run(threading.Event(), once=True)
@@ -75,29 +77,29 @@ def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event
         while True:
             directory = tmp_path / str(deaths)
             directory.mkdir()
-            append(directory / "audit.log", range(40))
+            append(directory / "audit.log", range(90))
             server.requests.clear()
             disk = FaultyDisk(deaths + 1)
             has_died = True
             try:
-                run(directory, server.url, disk)
+                run(directory, server.url, disk, Flying(0.5))
                 has_died = False
             except Crash:
                 disk.die()
                 disk.lose_unsynced()
-            append(directory / "audit.log", range(40, 60))  # so the rest of before need not be the rest of now
+            append(directory / "audit.log", range(90, 105))  # so the rest of before need not be the rest of now
             second = FaultyDisk(deaths // 2 + 1)
             with contextlib.suppress(Crash):
-                run(directory, server.url, second)
+                run(directory, server.url, second, Flying(0.1))  # what is there already is read quicker
                 second = FaultyDisk()
             second.die()
             second.lose_unsynced()
-            append(directory / "audit.log", range(60, 64))
-            run(directory, server.url, FaultyDisk())
+            append(directory / "audit.log", range(105, 109))
+            run(directory, server.url, FaultyDisk(), Flying(0.02))
             kept = Counter(server.bodies)
             repeats += sum(kept.values()) - len(kept)
             taken = [int(item["auditID"]) for body in kept for item in _items(server, body)]
-            assert sorted(taken) == list(range(64)), f"death {deaths}"
+            assert sorted(taken) == list(range(109)), f"death {deaths}"
             if not has_died:
                 break
             deaths += 1
@@ -108,20 +110,27 @@ def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event
 def test_a_commit_that_would_come_earlier_the_second_time_does_not_cut_what_was_sent(tmp_path: Path) -> None:
     repeats = 0
     with Server() as server:
-        for looks in range(150, 400, 9):
+        for looks in range(630, 790, 19):
             directory = tmp_path / str(looks)
             directory.mkdir()
-            append(directory / "audit.log", range(300))
+            append(directory / "audit.log", range(1000))
             server.requests.clear()
             with pytest.raises(Crash):
                 run(directory, server.url, FaultyDisk(), Mortal(0.05, looks))
-            append(directory / "audit.log", range(300, 310))
+            assert has_committed(directory)
+            append(directory / "audit.log", range(1000, 1010))
             run(directory, server.url, FaultyDisk(), Flying(0.1))
             kept = dict.fromkeys(server.bodies)
             repeats += len(server.bodies) - len(kept)
             taken = [int(item["auditID"]) for body in kept for item in _items(server, body)]
-            assert taken == list(range(310)), f"after {looks} looks"
-    assert repeats > 10
+            assert taken == list(range(1010)), f"after {looks} looks"
+    assert repeats > 5
+
+
+def has_committed(directory: Path) -> bool:
+    """Tell whether there was a commit of events, and not just of where the log begins."""
+    state = Checkpoint(Context("test", directory / "state")).load()
+    return state is not None and '"offset":0' not in json.dumps(state.source, separators=(",", ":"))
 
 
 def _items(server: Server, body: bytes) -> list[dict[str, str]]:

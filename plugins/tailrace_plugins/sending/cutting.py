@@ -4,7 +4,7 @@
 2. That is counted from the last commit on. So whoever reads the same events again cuts them at the same places.
 3. What is left at a commit is a batch as well. Where that ends depends on the time, so it is recorded before it is sent
    (a *border*, in events since the last commit), and what is read again is cut there too.
-4. The first commit after a start must not come before where events were sent already, for it would cut there.
+4. A commit must not come before where events were sent already, for it would cut there (`catchup.py`).
 
 A receiver that recognises a body by its digest then takes no event twice.
 """

@@ -23,6 +23,7 @@ from tailrace import (
     parse_duration,
 )
 from tailrace_plugins.sending.backoff import Backoff
+from tailrace_plugins.sending.catchup import CatchUp
 from tailrace_plugins.sending.client import Client
 from tailrace_plugins.sending.cutting import Cutter, Item, borders_of
 from tailrace_plugins.sending.delivery import Delivery, Figures
@@ -31,8 +32,6 @@ from tailrace_plugins.sending.options import check_headers, is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
 
-_CATCH_UP: Final = 5.0  # seconds that it takes to read what was sent since the last commit, at most
-_PATIENCE: Final = 30.0  # seconds that a commit waits for events to come again, at most: there must be one at some time
 _SAID_BY_KUBECONFIG: Final = (
     "token", "token_file", "user", "password", "password_file", "ca", "client_cert", "client_key", "server_name",
     "insecure", "proxy",
@@ -180,8 +179,7 @@ class Webhook(Sink, kw_only=True):
         self._figures = Figures()
         self._backoff = Backoff(context.clock, initial=self._initial)
         self._client: Client | None = None
-        self._reached = 0  # so many events since the last commit were sent, or begun to be
-        self._is_first = True  # nothing was committed yet: events may have been sent before a crash
+        self._catch_up = CatchUp()
 
     def reads(self) -> Iterable[str]:
         """An event's version."""
@@ -203,8 +201,7 @@ class Webhook(Sink, kw_only=True):
         self._delivery = Delivery(self.context, self._client, self._backoff, pace, self.version, self._figures)
         self._mismatched: list[Reject] = []
         self._cutter = self._make_cutter(borders_of(position))
-        self._until = max([self._reached, *self._cutter.borders])
-        self._sending = 0.0  # seconds
+        self._catch_up.open(self._cutter.borders)
 
     def _make_cutter(self, borders: Iterable[int] = ()) -> Cutter:
         return Cutter(self.batch_max_size, self.truncate_max_batch_size, borders)
@@ -230,11 +227,11 @@ class Webhook(Sink, kw_only=True):
         items, mismatched = payload
         self._mismatched += mismatched
         for batch in self._cutter.add(items):
-            self._reached = max(self._reached, self._cutter.count)
+            self._catch_up.reach(self._cutter.count)
             self._delivery.send(batch)
         if self.mode == "blocking" and self._cutter.waiting:
             self._delivery.send(self._cutter.rest())
-        self._sending += self.context.clock.monotonic() - begun
+        self._catch_up.note_sending(self.context.clock.monotonic() - begun)
 
     def held(self) -> int:
         """Bytes of the events that wait for others."""
@@ -244,10 +241,8 @@ class Webhook(Sink, kw_only=True):
         """Wait for others, until a batch was full; but first until there is all that was sent since the last commit."""
         if self.mode == "blocking":
             return 0.0
-        if self._cutter.count < self._until:
-            return max(self._max_wait, _PATIENCE)
-        if self._is_first:
-            return max(self._max_wait, min(_CATCH_UP + self._sending, _PATIENCE))
+        if wait := self._catch_up.wait(self._cutter.count):
+            return max(self._max_wait, wait)
         return 0.0 if self._cutter.has_cut else self._max_wait
 
     def wake(self) -> None:
@@ -264,16 +259,18 @@ class Webhook(Sink, kw_only=True):
     def flush(self) -> Position:
         """Send what is left."""
         cutter = self._cutter
+        if not cutter.count:  # no event came again yet: what is known of before still holds
+            return {}
         had_borders = bool(cutter.borders or cutter.waiting)
         if cutter.waiting:
             self._delivery.send(cutter.rest())
         self._cutter = self._make_cutter()
+        self._catch_up.flush()
         return {"borders": None} if had_borders else {}
 
     def commit(self, position: Position) -> None:
         """What was sent is not sent again."""
-        self._reached = self._until = 0
-        self._is_first = False
+        self._catch_up.commit()
 
     def refused(self) -> Sequence[Reject]:
         """Give what was refused, or is of another version."""
