@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from authority import DAY, SERVER, Authority, present
 from cryptography import x509
-from recording import Babble, Close, Reply, Reset, Server, Stall
+from recording import Babble, Close, Reply, Reset, Server, Stall, Trickle
 
 from tailrace import Context
 from tailrace_plugins.sending.client import Client, Unanswered, place_of
@@ -104,13 +104,14 @@ def test_a_kept_connection_that_was_closed_is_noticed(tmp_path: Path) -> None:
         (Close(), "closed the connection without an answer; check what happened there"),
         (Reset(), "closed the connection without an answer; check what happened there"),
         (Stall(), "did not answer within 0.2 s; check the load there, or give it more time"),
+        (Trickle(), "did not answer within 0.2 s; check the load there, or give it more time"),
         (Reply(missing=5), "broke off; check what happened there"),
         (Babble(), "does not speak HTTP; check the URL"),
     ],
 )
 def test_what_is_no_answer_is_said_with_host_and_port(tmp_path: Path, act: Any, said: str) -> None:
     with Server(act) as server:
-        message = failure(client(tmp_path, server.url, timeout=0.2 if isinstance(act, Stall) else 30.0))
+        message = failure(client(tmp_path, server.url, timeout=0.2 if isinstance(act, Stall | Trickle) else 30.0))
     assert said in message
     assert f"127.0.0.1:{server.port}" in message
 
