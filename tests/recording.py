@@ -63,11 +63,15 @@ class Stall:
     """Never answer."""
 
 
+class Trickle:
+    """Answer a byte at a time, without end."""
+
+
 class Babble:
     """Answer with something that is not HTTP."""
 
 
-Act = Reply | Close | Reset | Stall | Babble
+Act = Reply | Close | Reset | Stall | Trickle | Babble
 
 
 class Server:
@@ -112,12 +116,6 @@ class Server:
     @property
     def bodies(self) -> list[bytes]:
         return [request.body for request in self.requests]
-
-    def hang_up(self) -> None:
-        """Close the connections that are open, as a server does that has had enough of idle ones."""
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def _spawn(self, run: Callable[..., None], *given: object) -> None:
         thread = threading.Thread(target=run, args=given)
@@ -178,6 +176,10 @@ class Server:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             case Stall():
                 self._ending.wait()
+            case Trickle():
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                while not self._ending.wait(0.01):
+                    connection.sendall(b"1\r\nx\r\n")
             case Babble():
                 connection.sendall(b"220 mail.example.org ESMTP\r\n")
         return False

@@ -7,20 +7,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from delivering import Flying
 
 from tailrace import Clock, Retry
 from tailrace_plugins.sending.backoff import LONGEST, Backoff, retry_after
-
-
-class Flying(Clock):
-    """A clock on which each look takes so many seconds."""
-
-    def __init__(self, step: float) -> None:
-        self.now, self.step = 1000.0, step
-
-    def monotonic(self) -> float:
-        self.now += self.step
-        return self.now
 
 
 def test_waits_grow_and_end_as_those_of_the_api_server_do() -> None:
@@ -75,7 +65,6 @@ def test_a_wait_is_ended_from_another_thread_and_so_are_those_that_follow() -> N
     backoff.wake()
     thread.join(30)
     assert waits == ["gone"]
-    assert backoff.is_woken
     with pytest.raises(Retry):
         backoff.wait(1000, "gone")
     backoff.open()

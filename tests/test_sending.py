@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import logging
 import os
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from authority import DAY, SERVER, Authority, present
 from cryptography import x509
-from recording import Babble, Close, Reply, Reset, Server, Stall
+from recording import Babble, Close, Reply, Reset, Server, Stall, Trickle
 
 from tailrace import Context
 from tailrace_plugins.sending.client import Client, Unanswered, place_of
@@ -102,13 +104,14 @@ def test_a_kept_connection_that_was_closed_is_noticed(tmp_path: Path) -> None:
         (Close(), "closed the connection without an answer; check what happened there"),
         (Reset(), "closed the connection without an answer; check what happened there"),
         (Stall(), "did not answer within 0.2 s; check the load there, or give it more time"),
+        (Trickle(), "did not answer within 0.2 s; check the load there, or give it more time"),
         (Reply(missing=5), "broke off; check what happened there"),
         (Babble(), "does not speak HTTP; check the URL"),
     ],
 )
 def test_what_is_no_answer_is_said_with_host_and_port(tmp_path: Path, act: Any, said: str) -> None:
     with Server(act) as server:
-        message = failure(client(tmp_path, server.url, timeout=0.2))
+        message = failure(client(tmp_path, server.url, timeout=0.2 if isinstance(act, Stall | Trickle) else 30.0))
     assert said in message
     assert f"127.0.0.1:{server.port}" in message
 
@@ -162,6 +165,51 @@ def test_proxies_of_the_environment_are_not_asked(tmp_path: Path, monkeypatch: p
             client(tmp_path, server.url, proxy=f"http://127.0.0.1:{free_port()}")
         )
     assert [each.target for each in proxy.requests] == [f"{server.url}/a"]
+
+
+@contextlib.contextmanager
+def tunnelling(status: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve as a proxy that answers CONNECT so, and passes bytes on for one connection; give its URL and the heads."""
+    heads: list[bytes] = []
+
+    def serve() -> None:
+        with listener.accept()[0] as near:
+            heads.append(near.recv(65_536))
+            near.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n")
+            if status.startswith(b"200"):
+                host, port = heads[0].split()[1].decode().split(":")
+                with socket.create_connection((host, int(port))) as far:
+                    back = threading.Thread(target=copy, args=(far, near))
+                    back.start()
+                    copy(near, far)
+                    back.join()
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65_536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+        thread.join(30)
+
+
+def test_a_proxy_sees_nothing_of_what_goes_over_tls(tmp_path: Path, authority: Authority) -> None:
+    with serving(authority, tmp_path, names=[x509.DNSName("audit.example")]) as server:
+        tls = Tls(authority.ca, server_name="audit.example")
+        with tunnelling(b"200 OK") as (proxy, heads):
+            made = client(tmp_path, server.url, tls=tls, proxy=proxy, credential=Credential(SECRET))
+            assert [made.post("", b"{}").status for _ in range(2)] == [200, 200]
+            made.close()
+        assert len(heads) == 1
+        assert heads[0].startswith(f"CONNECT 127.0.0.1:{server.port} ".encode())
+        assert SECRET.encode() not in heads[0]
+        with tunnelling(b"407 Authenticate") as (proxy, heads):
+            assert "the proxy on the way to" in failure(client(tmp_path, server.url, tls=tls, proxy=proxy))
+    assert len(server.requests) == 2
 
 
 # Credentials

@@ -280,18 +280,27 @@ def test_a_batch_that_is_too_large_is_halved_until_it_is_not(tmp_path: Path) -> 
     assert letters(tmp_path) == []
 
 
-def test_a_single_event_that_is_refused_is_put_aside(tmp_path: Path) -> None:
-    with Server(Reply(413)) as server:
-        deliver(tmp_path, webhook(server), EVENTS[:1])
-    assert [each["event"] for each in letters(tmp_path)] == [EVENTS[0].decode()]
+@pytest.mark.parametrize(("status", "events"), [(400, 1), (422, 1), (413, 1), (413, 90)])
+def test_what_is_refused_by_itself_is_put_aside(tmp_path: Path, status: int, events: int) -> None:
+    with Server(Reply(status)) as server:
+        deliver(tmp_path, webhook(server), EVENTS[:events])
+    assert [each["event"].encode() for each in letters(tmp_path)] == EVENTS[:events]
+    assert len(server.requests) == 2 * events - 1
 
 
-def test_a_receiver_that_refuses_everything_is_no_events_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("events", "requests"), [(400, MOST_IN_VAIN), (5, 9), (2, 3)])
+def test_a_receiver_that_refuses_everything_is_no_events_fault(tmp_path: Path, events: int, requests: int) -> None:
     with Server(Reply(400, body=b"what is this?")) as server, pytest.raises(PipelineFailed) as caught:
-        deliver(tmp_path, webhook(server), EVENTS[:400])
+        deliver(tmp_path, webhook(server), EVENTS[:events])
     assert "answered 400 (what is this?), to whatever it is sent; check the path of the URL" in str(caught.value)
-    assert len(server.requests) == MOST_IN_VAIN
+    assert len(server.requests) == requests
     assert letters(tmp_path) == []
+
+
+def test_a_batch_of_bad_events_alone_is_put_aside_where_others_were_taken(tmp_path: Path) -> None:
+    with refusing(*range(4, 8)) as server:
+        deliver(tmp_path, webhook(server, batch_max_size=4), EVENTS[:12])
+    assert [each["event"].encode() for each in letters(tmp_path)] == EVENTS[4:8]
 
 
 @pytest.mark.parametrize(
@@ -362,12 +371,13 @@ def test_the_same_body_comes_again_after_the_time_that_the_receiver_asks_for(
     assert waited >= 470
 
 
-def test_a_pipeline_recovers_until_the_receiver_takes_it(tmp_path: Path) -> None:
-    with Server(*[Reply(500)] * 7, Reply()) as server:
-        pipeline = made(tmp_path, webhook(server), EVENTS[:9])
+def test_a_pipeline_recovers_until_the_receiver_takes_the_same_bodies(tmp_path: Path) -> None:
+    with Server(Reply(), *[Reply(500)] * 5, Reply()) as server:
+        pipeline = made(tmp_path, webhook(server, batch_max_size=10), EVENTS[:25], batch_size=7)
         assert pipeline.run(threading.Event())
         assert pipeline.counts.recoveries == 1
-    assert server.bodies == [event_list(EVENTS[:9])] * 8
+    first, second, third = (event_list(EVENTS[start : start + 10][: 25 - start]) for start in (0, 10, 20))
+    assert server.bodies == [first, *[second] * 5, first, second, third]
 
 
 def test_a_stop_ends_the_waits_and_keeps_the_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -484,6 +494,9 @@ def test_files_that_cannot_be_read_are_waited_for(tmp_path: Path) -> None:
         ({"url": "http://x", "token": "y"}, "url", "everybody on the way can read the credentials"),
         ({"url": "http://x", "ca": "y"}, "url", "over http:// nothing is verified"),
         ({"url": "https://x", "proxy": "socks5://y"}, "proxy", "over https:// and http:// only"),
+        ({"url": "https://x", "headers": {"X-A": "a\r\nX-B: b"}}, "headers", "holds what no header can hold"),
+        ({"url": "https://x", "headers": {"X A": "a"}}, "headers", "holds what no header can hold"),
+        ({"url": "https://x", "headers": {"authorization": "a"}}, "headers", "credentials have their own options"),
         ({"url": "https://x", "batch_max_wait": "soon"}, "batch_max_wait", "is not a duration"),
         ({"url": "https://x", "initial_backoff": -1.0}, "initial_backoff", "a time is not less than 0"),
     ],
@@ -520,3 +533,43 @@ def test_it_encodes_the_same_in_another_process() -> None:
     assert other.encode(Batch(EVENTS[:9])) == sink.encode(Batch(EVENTS[:9]))
     payload = sink.encode(Batch(EVENTS[:9], origin={"path": "/log"}))
     assert pickle.loads(pickle.dumps(payload)) == payload
+
+
+def test_an_answer_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
+    time_has_come = threading.Event()
+    with Server(Reply(after=time_has_come)) as server:
+        pipeline = made(tmp_path, webhook(server), EVENTS[:9])
+        thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+        thread.start()
+        wait_until(lambda: len(server.requests) == 1)
+        assert pipeline.counts.commits == 0
+        time_has_come.set()
+        thread.join(30)
+    assert server.bodies == [event_list(EVENTS[:9])]
+    assert pipeline.counts.commits == 1
+
+
+def test_a_commit_waits_until_all_that_was_sent_is_there_again(tmp_path: Path) -> None:
+    with Server() as server:
+        sink = webhook(server, batch_max_size=10, batch_max_wait=1.0)
+        made(tmp_path, sink, [], clock=Flying())
+        sink.open(None)
+        assert sink.linger() == 5.0  # before there was a commit: who knows what was sent before
+        assert sink.flush() == {}
+        sink.commit({})
+        assert sink.linger() == 5.0  # there was one, of no event
+        sink.write(sink.encode(Batch(EVENTS[:15])))
+        sink.flush()
+        sink.commit({})
+        assert sink.linger() == 1.0
+        sink.write(sink.encode(Batch(EVENTS[:15])))
+        assert sink.linger() == 0.0
+        for position, needed in ((None, 15), ({"borders": [17]}, 17)):
+            sink.open(position)
+            assert sink.flush() == {}
+            sink.commit({})
+            for number in range(needed):
+                assert sink.linger() == 30.0
+                sink.write(sink.encode(Batch(EVENTS[number : number + 1])))
+            assert sink.linger() == 0.0
+        sink.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import random
 import signal
@@ -15,19 +16,23 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import yaml
 from delivering import Flying
 from recording import Act, Reply, Request, Server
 from test_webhook_kill import CONFIG, free_port
 from waiting import wait_until
 
+from tailrace.checkpoint import Checkpoint
 from tailrace.context import Context
 from tailrace.faults import Crash, FaultyDisk
 from tailrace.pipeline import Pipeline
 from tailrace_plugins.sinks.webhook import Webhook
 from tailrace_plugins.sources.tail import Tail
 
-KILLS = 12
+KILLS = 6
+# a log as short as this one is read again in no time, and there shall be commits between the kills
+MAIN = "from tailrace_plugins.sending import catchup; catchup.CATCH_UP = 1.0; from tailrace.cli import main; main()"
 
 
 def event(number: int) -> bytes:
@@ -45,13 +50,25 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run(directory: Path, url: str, disk: FaultyDisk) -> None:
-    context = Context("test", directory / "state", disk, Flying(0.2))
+class Mortal(Flying):
+    """A clock at which the process dies when it has looked so many times, be it in the middle of sending."""
+
+    def __init__(self, step: float, looks: int) -> None:
+        super().__init__(step)
+        self.looks = looks
+
+    def monotonic(self) -> float:
+        self.looks -= 1
+        if self.looks < 0:
+            raise Crash("no more time")
+        return super().monotonic()
+
+
+def run(directory: Path, url: str, disk: FaultyDisk, clock: Flying) -> None:
+    context = Context("test", directory / "state", disk, clock)
     source = Tail(paths=[str(directory / "audit.log")], block_bytes=3000, watch=False)
     sink = Webhook(url=url, batch_max_size=7, throttle_enable=False, initial_backoff=0.0)
-    pipeline = Pipeline(context, source, [], {"webhook": sink})
-    pipeline.run(threading.Event(), once=True)
-    print("commits", pipeline.counts.commits)
+    Pipeline(context, source, [], {"webhook": sink}).run(threading.Event(), once=True)
 
 
 def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event_once(tmp_path: Path) -> None:
@@ -60,34 +77,60 @@ def test_wherever_the_process_dies_a_receiver_that_knows_bodies_takes_each_event
         while True:
             directory = tmp_path / str(deaths)
             directory.mkdir()
-            append(directory / "audit.log", range(40))
+            append(directory / "audit.log", range(90))
             server.requests.clear()
             disk = FaultyDisk(deaths + 1)
             has_died = True
             try:
-                run(directory, server.url, disk)
+                run(directory, server.url, disk, Flying(0.5))
                 has_died = False
             except Crash:
                 disk.die()
                 disk.lose_unsynced()
-            append(directory / "audit.log", range(40, 60))  # so the rest of before need not be the rest of now
+            append(directory / "audit.log", range(90, 105))  # so the rest of before need not be the rest of now
             second = FaultyDisk(deaths // 2 + 1)
             with contextlib.suppress(Crash):
-                run(directory, server.url, second)
+                run(directory, server.url, second, Flying(0.1))  # what is there already is read quicker
                 second = FaultyDisk()
             second.die()
             second.lose_unsynced()
-            append(directory / "audit.log", range(60, 64))
-            run(directory, server.url, FaultyDisk())
+            append(directory / "audit.log", range(105, 109))
+            run(directory, server.url, FaultyDisk(), Flying(0.02))
             kept = Counter(server.bodies)
             repeats += sum(kept.values()) - len(kept)
             taken = [int(item["auditID"]) for body in kept for item in _items(server, body)]
-            assert sorted(taken) == list(range(64)), f"death {deaths}"
+            assert sorted(taken) == list(range(109)), f"death {deaths}"
             if not has_died:
                 break
             deaths += 1
     assert deaths > 40
     assert repeats > deaths
+
+
+def test_a_commit_that_would_come_earlier_the_second_time_does_not_cut_what_was_sent(tmp_path: Path) -> None:
+    repeats = 0
+    with Server() as server:
+        for looks in range(630, 790, 19):
+            directory = tmp_path / str(looks)
+            directory.mkdir()
+            append(directory / "audit.log", range(1000))
+            server.requests.clear()
+            with pytest.raises(Crash):
+                run(directory, server.url, FaultyDisk(), Mortal(0.05, looks))
+            assert has_committed(directory)
+            append(directory / "audit.log", range(1000, 1010))
+            run(directory, server.url, FaultyDisk(), Flying(0.1))
+            kept = dict.fromkeys(server.bodies)
+            repeats += len(server.bodies) - len(kept)
+            taken = [int(item["auditID"]) for body in kept for item in _items(server, body)]
+            assert taken == list(range(1010)), f"after {looks} looks"
+    assert repeats > 5
+
+
+def has_committed(directory: Path) -> bool:
+    """Tell whether there was a commit of events, and not just of where the log begins."""
+    state = Checkpoint(Context("test", directory / "state")).load()
+    return state is not None and '"offset":0' not in json.dumps(state.source, separators=(",", ":"))
 
 
 def _items(server: Server, body: bytes) -> list[dict[str, str]]:
@@ -137,15 +180,16 @@ def test_kills_of_sender_and_receiver_lose_nothing_and_repeat_nothing(tmp_path: 
     }
 
     def start(path: Path, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tailrace", "run", *options, str(path)]
+        command = [sys.executable, "-c", MAIN, "run", *options, str(path)]
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     written = 0
+    commits: set[bytes] = set()
     stop, timer = threading.Event(), threading.Event()
 
     def write() -> None:
         nonlocal written
-        while not stop.wait(0.01):
+        while not stop.wait(0.05):
             count = rng.choice([1, 3, 10, 40, 160])
             append(log, range(written, written + count))
             written += count
@@ -155,10 +199,12 @@ def test_kills_of_sender_and_receiver_lose_nothing_and_repeat_nothing(tmp_path: 
     writer.start()
     try:
         for _ in range(KILLS):
-            timer.wait(rng.uniform(0.2, 0.8))  # the random moment itself, not a wait for something
+            timer.wait(rng.uniform(0.3, 2.0))  # the random moment itself, not a wait for something
             victim = rng.choice([CONFIG, config, config])
             processes[victim].send_signal(signal.SIGKILL)
             processes[victim].wait()
+            with contextlib.suppress(FileNotFoundError):
+                commits.add((tmp_path / "sender" / "ship" / "checkpoint.json").read_bytes())
             processes[victim] = start(victim)
     finally:
         stop.set()
@@ -171,7 +217,7 @@ def test_kills_of_sender_and_receiver_lose_nothing_and_repeat_nothing(tmp_path: 
     processes[CONFIG].wait()
     assert start(CONFIG, "--once").wait(60) == 0
     found = Counter(line for path in out.rglob("*.gz") for line in gzip.decompress(path.read_bytes()).splitlines())
-    print(f"{written} events")
+    print(f"{written} events, {len(commits)} commits seen")
     expected = {event(number) for number in range(written)}
     lost, repeated = expected - set(found), [line for line, times in found.items() if times > 1]
     assert (len(lost), len(repeated)) == (0, 0)

@@ -46,11 +46,6 @@ class Backoff:
         """End the present wait, and those to come until `open`; for other threads."""
         self._woken.set()
 
-    @property
-    def is_woken(self) -> bool:
-        """Whether there shall be no more waits."""
-        return self._woken.is_set()
-
     def delay(self, cause: str, asked: float | None = None) -> float:
         """Say how many seconds to wait after a failure; `asked` is what the other side asked for.
 

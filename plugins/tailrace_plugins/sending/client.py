@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -119,9 +120,12 @@ class Client:
             timeout=self._target.timeout,
         )
         received = b""
+        deadline = time.monotonic() + self._target.timeout
         try:
-            while len(received) <= self._target.most_answer_bytes and (piece := response.read(_PIECE)):
+            while len(received) <= self._target.most_answer_bytes and (piece := response.read1(_PIECE)):
                 received += piece
+                if time.monotonic() > deadline:  # it trickles
+                    raise TimeoutError
         except BaseException:
             response.close()
             raise

@@ -4,7 +4,7 @@
 2. That is counted from the last commit on. So whoever reads the same events again cuts them at the same places.
 3. What is left at a commit is a batch as well. Where that ends depends on the time, so it is recorded before it is sent
    (a *border*, in events since the last commit), and what is read again is cut there too.
-4. The first commit after a start must not come before where events were sent already, for it would cut there.
+4. A commit must not come before where events were sent already, for it would cut there (`catchup.py`).
 
 A receiver that recognises a body by its digest then takes no event twice.
 """
@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tailrace import Original
+import msgspec
+
+from tailrace import Damaged, Original, Position
 from tailrace_plugins.canonical import SIZES
 
 
@@ -90,3 +92,15 @@ class Cutter:
         if has_room:
             self._size += added
         return has_room
+
+
+class _Position(msgspec.Struct, forbid_unknown_fields=True):
+    borders: list[int] = []
+
+
+def borders_of(position: Position | None) -> list[int]:
+    """Take the borders out of the position of a sink, which has them under `borders`. Raises Damaged."""
+    try:
+        return msgspec.convert(dict(position or {}), _Position).borders
+    except msgspec.ValidationError as error:
+        raise Damaged(f"the checkpoint's position of the webhook cannot be understood: {error}") from None

@@ -2,7 +2,8 @@
 
 1. An answer of 2xx: the batch was taken.
 2. 400, 413, 422: the batch is halved, and each half is sent by itself. What is refused alone is put aside, so no event
-   costs its neighbours. A receiver that takes nothing at all is not asked about each event: that is no event's fault.
+   costs its neighbours. A receiver that takes nothing at all, of many events or of its first batch, is not as it
+   should be: that is no event's fault.
 3. Anything else (no answer, a redirect, 401, 404, 429, 5xx) says nothing about events. The same body is sent again,
    after pauses that grow or that the receiver asks for; after the last try the pipeline recovers, and reads them again.
 """
@@ -58,9 +59,11 @@ class Figures:
 
 
 def event_list(items: Sequence[Item], version: str) -> bytes:
-    """Make a body as the API server does, of the events' own bytes."""
-    head = b'{"kind":"EventList","apiVersion":"%b","metadata":{},"items":[' % version.encode()
-    return head + b",".join([item.line for item in items]) + b"]}\n"
+    """Make a body as the API server does, of the own bytes of one event or more."""
+    lines = [item.line for item in items]
+    lines[0] = b'{"kind":"EventList","apiVersion":"%b","metadata":{},"items":[%b' % (version.encode(), lines[0])
+    lines[-1] += b"]}\n"  # so that all is copied once
+    return b",".join(lines)
 
 
 class Delivery:
@@ -91,13 +94,16 @@ class Delivery:
                 self._figures.events += len(part)
                 self._figures.bytes += len(body)
                 continue
-            in_vain += 1
             if len(part) > 1:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
             else:
                 refused.append(part[0].original.rejected(self._said(answer)))
-            if in_vain == MOST_IN_VAIN:
+            if answer.status == 413:  # which is said of what is sent, and of nothing else
+                continue
+            in_vain += 1
+            is_all = len(refused) == len(batch) > 1 and not self._figures.events
+            if in_vain == MOST_IN_VAIN or is_all:
                 raise Retry(
                     f"{self._said(answer)}, to whatever it is sent; check the path of the URL, and what runs there"
                 )

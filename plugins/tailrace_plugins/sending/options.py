@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import SplitResult
@@ -10,6 +11,12 @@ from tailrace import OptionError
 from tailrace_plugins.sending.target import Credential, Target, Tls, parse_url
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_HEADER_VALUE: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+_OWN_HEADERS: Final = (
+    "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "host",
+    "transfer-encoding",
+)  # fmt: skip
 
 
 class HttpOptions(Protocol):
@@ -46,6 +53,7 @@ def make_target(url: str, options: HttpOptions) -> Target:
             raise OptionError("url", "over http:// nothing is verified and no certificate is shown; write https://")
         if credential is not None and parts.hostname not in _LOOPBACK:
             raise OptionError("url", "over http:// everybody on the way can read the credentials; write https://")
+    check_headers(options.headers)
     return Target(
         url,
         tls,
@@ -55,6 +63,17 @@ def make_target(url: str, options: HttpOptions) -> Target:
         timeout=options.timeout,
         gzip=options.compress,
     )
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Check names and values of headers. Raises OptionError."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise OptionError("headers", f"{name!r} cannot be sent: name or value holds what no header can hold")
+        if name.lower() in _OWN_HEADERS:
+            raise OptionError(
+                "headers", f"{name} is made by tailrace; leave it out (credentials have their own options)"
+            )
 
 
 def is_open(target: Target) -> bool:

@@ -50,7 +50,7 @@ class Target:
     credential: Credential | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     proxy: str | None = None  # that of the environment is never used
-    timeout: float = 30.0  # seconds to connect, and then to send, and then until each part of the answer
+    timeout: float = 30.0  # seconds to connect, to send, until an answer begins, and for its body: each
     gzip: bool = False  # compress the bodies of requests
     most_answer_bytes: int = 1 << 20  # an answer is cut there
 

@@ -32,7 +32,7 @@ def explain(error: BaseException, host: str, timeout: float) -> str:
             return f"no connection to {host} ({_cause(error)}); check that the receiver runs there, and the way to it"
         case exceptions.ConnectTimeoutError():
             return f"no connection to {host} within {timeout:g} s; check the address, and firewalls on the way"
-        case exceptions.ReadTimeoutError():
+        case exceptions.ReadTimeoutError() | TimeoutError():
             return f"{host} did not answer within {timeout:g} s; check the load there, or give it more time"
         case exceptions.SSLError() if error.args and isinstance(error.args[0], ssl.SSLError):
             return _explain_tls(error.args[0], host)

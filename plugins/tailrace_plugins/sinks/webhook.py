@@ -13,7 +13,6 @@ from msgspec import Meta
 from tailrace import (
     Batch,
     Context,
-    Damaged,
     Measure,
     OptionError,
     Payload,
@@ -24,15 +23,15 @@ from tailrace import (
     parse_duration,
 )
 from tailrace_plugins.sending.backoff import Backoff
+from tailrace_plugins.sending.catchup import CatchUp
 from tailrace_plugins.sending.client import Client
-from tailrace_plugins.sending.cutting import Cutter, Item
+from tailrace_plugins.sending.cutting import Cutter, Item, borders_of
 from tailrace_plugins.sending.delivery import Delivery, Figures
 from tailrace_plugins.sending.kubeconfig import KubeconfigError, LoadedFile, read_kubeconfig
-from tailrace_plugins.sending.options import is_open, make_target
+from tailrace_plugins.sending.options import check_headers, is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
 
-_CATCH_UP: Final = 5.0  # seconds that reading again takes at most what was read, and sent, since the last commit
 _SAID_BY_KUBECONFIG: Final = (
     "token", "token_file", "user", "password", "password_file", "ca", "client_cert", "client_key", "server_name",
     "insecure", "proxy",
@@ -55,14 +54,15 @@ class Webhook(Sink, kw_only=True):
     those go to the dead letter, unless nothing at all is taken. After anything else the same body is sent again, as
     `Retry-After` says or with pauses that grow. A redirect is not followed.
 
-    A list has one version: an event whose own `apiVersion` is another one goes to the dead letter; put the filter
-    `upgrade` in front.
+    Give it a pipeline of its own: other sinks of the same one wait with it, for `batch_max_wait` and while the receiver
+    takes nothing. A list has one version: an event whose own `apiVersion` is another one goes to the dead letter; put
+    the filter `upgrade` in front.
 
     At least once: what was sent since the last commit is sent again after a crash. In mode `batch` the same bodies are
     sent again, to the byte, which our source `webhook` recognises; so it takes each event once, as long as the options
-    stay the same and no stop comes while the events are being read again. A commit comes when a batch is full, or after
-    `batch_max_wait`; under load once in the pipeline's `commit_interval`. The first one after a start comes after 5 s
-    at the earliest, so that it does not cut a batch in two that was sent before.
+    stay the same, the events are sent again within 30 s, and no stop interrupts that. A commit comes when a batch is
+    full, or after `batch_max_wait`; under load once in the pipeline's `commit_interval`. The first one after a start
+    comes after 5 s at the earliest, so that it does not cut a batch in two that was sent before.
     """
 
     url: Annotated[str | None, Meta(description="Where to send to, like `https://siem.example/k8s/audit`.")] = None
@@ -99,7 +99,9 @@ class Webhook(Sink, kw_only=True):
             ge=1, description="Most bytes of a batch, counted as the API server counts them; a larger event goes alone."
         ),
     ] = 10_485_760
-    timeout: Annotated[float, Meta(gt=0, le=3600, description="Seconds that an answer may take.")] = 30.0
+    timeout: Annotated[float, Meta(gt=0, le=3600, description="Seconds that an answer may take, also at a stop.")] = (
+        30.0
+    )
     token: Annotated[str | None, Meta(description="Bearer token; take it from the environment: `${TOKEN}`.")] = None
     token_file: Annotated[
         str | None, Meta(description="File that holds the token; it is read anew when it changes.")
@@ -143,6 +145,7 @@ class Webhook(Sink, kw_only=True):
         for name in _SAID_BY_KUBECONFIG:
             if getattr(self, name):
                 raise OptionError(name, "the kubeconfig says this; leave it out, or give url instead of kubeconfig")
+        check_headers(self.headers)
         assert self.kubeconfig is not None
         is_first = not isinstance(self.kubeconfig, LoadedFile)  # and not on its way to a worker
         if not isinstance(self.kubeconfig, LoadedFile):
@@ -176,6 +179,7 @@ class Webhook(Sink, kw_only=True):
         self._figures = Figures()
         self._backoff = Backoff(context.clock, initial=self._initial)
         self._client: Client | None = None
+        self._catch_up = CatchUp()
 
     def reads(self) -> Iterable[str]:
         """An event's version."""
@@ -196,9 +200,8 @@ class Webhook(Sink, kw_only=True):
         pace = Pace(self.context.clock, self.throttle_qps, self.throttle_burst) if is_paced else None
         self._delivery = Delivery(self.context, self._client, self._backoff, pace, self.version, self._figures)
         self._mismatched: list[Reject] = []
-        self._cutter = self._make_cutter(_borders(position))
-        self._is_catching_up = self.mode == "batch"
-        self._sending = 0.0  # seconds
+        self._cutter = self._make_cutter(borders_of(position))
+        self._catch_up.open(self._cutter.borders)
 
     def _make_cutter(self, borders: Iterable[int] = ()) -> Cutter:
         return Cutter(self.batch_max_size, self.truncate_max_batch_size, borders)
@@ -224,20 +227,23 @@ class Webhook(Sink, kw_only=True):
         items, mismatched = payload
         self._mismatched += mismatched
         for batch in self._cutter.add(items):
+            self._catch_up.reach(self._cutter.count)
             self._delivery.send(batch)
         if self.mode == "blocking" and self._cutter.waiting:
             self._delivery.send(self._cutter.rest())
-        self._sending += self.context.clock.monotonic() - begun
+        self._catch_up.note_sending(self.context.clock.monotonic() - begun)
 
     def held(self) -> int:
         """Bytes of the events that wait for others."""
         return self._cutter.held
 
     def linger(self) -> float:
-        """Wait for others, until a batch was full; at first until all is read that may have been sent before."""
-        if self._is_catching_up:
-            return max(self._max_wait, _CATCH_UP) + self._sending
-        return 0.0 if self.mode == "blocking" or self._cutter.has_cut else self._max_wait
+        """Wait for others, until a batch was full; but first until there is all that was sent since the last commit."""
+        if self.mode == "blocking":
+            return 0.0
+        if wait := self._catch_up.wait(self._cutter.count):
+            return max(self._max_wait, wait)
+        return 0.0 if self._cutter.has_cut else self._max_wait
 
     def wake(self) -> None:
         """Wait no longer for the receiver."""
@@ -253,12 +259,18 @@ class Webhook(Sink, kw_only=True):
     def flush(self) -> Position:
         """Send what is left."""
         cutter = self._cutter
+        if not cutter.count:  # no event came again yet: what is known of before still holds
+            return {}
         had_borders = bool(cutter.borders or cutter.waiting)
         if cutter.waiting:
             self._delivery.send(cutter.rest())
         self._cutter = self._make_cutter()
-        self._is_catching_up = False
+        self._catch_up.flush()
         return {"borders": None} if had_borders else {}
+
+    def commit(self, position: Position) -> None:
+        """What was sent is not sent again."""
+        self._catch_up.commit()
 
     def refused(self) -> Sequence[Reject]:
         """Give what was refused, or is of another version."""
@@ -285,14 +297,3 @@ def _seconds(option: str, value: str | float) -> float:
         return parse_duration(value)
     except ValueError as error:
         raise OptionError(option, str(error)) from None
-
-
-class _Position(msgspec.Struct, forbid_unknown_fields=True):
-    borders: list[int] = []
-
-
-def _borders(position: Position | None) -> list[int]:
-    try:
-        return msgspec.convert(dict(position or {}), _Position).borders
-    except msgspec.ValidationError as error:
-        raise Damaged(f"the checkpoint's position of the webhook cannot be understood: {error}") from None
