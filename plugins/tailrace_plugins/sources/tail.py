@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source, Span, mounts
+from tailrace import (
+    Batch,
+    Context,
+    Damaged,
+    Finding,
+    Measure,
+    OptionError,
+    Position,
+    Source,
+    Span,
+    Surroundings,
+    mounts,
+)
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState
@@ -205,6 +217,13 @@ class Tail(Source, kw_only=True):
     def descriptors(self) -> int:
         """Files, and what wakes it."""
         return self.max_open_files + 1
+
+    def examine(self, surroundings: Surroundings) -> Iterable[Finding]:
+        """Look at the files, at who writes them, and at whoever else has a hand in it."""
+        from tailrace_plugins.examining.logs import Following, examine  # only one command needs it
+
+        patterns = Patterns(self.paths, self.exclude)
+        return examine(Following(patterns, self.read_from, self.max_line_bytes, self.watch), surroundings)
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""

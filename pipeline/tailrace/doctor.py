@@ -1,0 +1,176 @@
+"""The examination of a config: what surrounds its pipelines, and whether all that should reach them does.
+
+Reads only, so that it can be asked at any time, while the service runs, before its first start and after a crash. What
+is particular to a stage it is asked itself (`Stage.examine`); here is what all pipelines have: a checkpoint, output
+files, a dead letter, a state directory, and descriptors.
+"""
+
+from __future__ import annotations
+
+import resource
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tailrace.checkpoint import Generation, State, generations
+from tailrace.config import Plan
+from tailrace.finding import RANK, Finding, Surroundings
+from tailrace.inspection import inspect
+from tailrace.lock import holder
+from tailrace.machine import DESCRIPTORS, network_file_system, wanted_descriptors
+from tailrace.registry import stage_name
+from tailrace.stage import Stage
+
+ALL: Final = "all pipelines"
+"""Stands for a pipeline's name where they share what was found."""
+
+_ALMOST: Final = 0.9  # of all descriptors
+
+
+class Examined(NamedTuple):
+    """What was found about one pipeline, the worst first."""
+
+    pipeline: str
+    findings: tuple[Finding, ...]
+
+
+def examine(plans: Sequence[Plan], asked: Surroundings) -> list[Examined]:
+    """Look at all pipelines of a config; `asked` is what does not depend on the stage."""
+    holders = {plan.state_dir: _holder(plan.state_dir) for plan in plans}
+    found = [
+        Examined(plan.name, _worst_first(_examine_plan(plan, replace(asked, holder=holders[plan.state_dir]))))
+        for plan in plans
+    ]
+    return [*found, Examined(ALL, _worst_first(_examine_process(plans, holders, asked)))]
+
+
+def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: -RANK[finding.severity]))
+
+
+def _holder(state_dir: Path) -> int | None:
+    try:
+        process = holder(state_dir)
+    except OSError:
+        return None  # said where the checkpoint cannot be read either
+    return int(process) if process is not None and process.isdigit() else None
+
+
+def _examine_plan(plan: Plan, asked: Surroundings) -> Iterator[Finding]:
+    directory = plan.state_dir / plan.name
+    state, saved, is_blind = State(), None, False
+    try:
+        found = list(generations(directory))
+        yield from _judge_checkpoint(directory, found, asked)
+        whole = next(((each.state, each.saved) for each in found if each.state is not None), None)
+        if whole is not None:
+            state, saved = whole
+            yield from _judge_files(plan.state_dir, plan.name)
+        is_blind = bool(found) and whole is None
+    except OSError as error:
+        is_blind = True
+        what = f"where the pipeline stands cannot be read ({error.strerror}), so nothing is said of what it has to read"
+        where = str(error.filename or directory)
+        yield Finding("warning", what, where, "ask as the user of the service, or as root")
+    yield asked.room(str(directory))
+    if kind := network_file_system(directory):
+        what = f"it is on a network file system ({kind})"
+        yield Finding("warning", what, str(directory), "set state_dir to a directory on a local disk")
+    asked = replace(asked, saved=saved, is_blind=is_blind)
+    yield from _ask(plan.source, replace(asked, position=state.source))
+    for stage in plan.filters:
+        yield from _ask(stage, asked)
+    for name, sink in plan.sinks.items():
+        yield from _ask(sink, replace(asked, position=state.sinks.get(name)))
+
+
+def _ask(stage: Stage, surroundings: Surroundings) -> Iterator[Finding]:
+    """Let a stage say what it finds; whatever goes wrong meanwhile is a finding too."""
+    name = stage_name(type(stage))
+    try:
+        yield from stage.examine(surroundings)
+    except OSError as error:
+        where = str(error.filename or name)
+        yield Finding("warning", f"it could not be looked at: {error.strerror or type(error).__name__}", where)
+    except Exception as error:  # its message may hold anything, so it is not repeated
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"a bug: the examination ended with {type(error).__name__}"
+        yield Finding("error", what, f"{name}, {place.filename}:{place.lineno}", "report it")
+
+
+def _judge_checkpoint(directory: Path, found: Sequence[Generation], asked: Surroundings) -> Iterator[Finding]:
+    where = str(directory)
+    if not found:
+        yield Finding("warning", "the pipeline has not run yet", where, "start the service, or run it with --once")
+        return
+    for generation in found:
+        if generation.state is None:
+            remedy = f"ask tailrace state verify {directory.parent}"
+            yield Finding("error", f"the checkpoint is damaged: {generation.damage}", str(generation.path), remedy)
+    if asked.holder is None:
+        yield Finding("note", "no process runs the pipeline at present", where)
+    elif any(generation.state is not None for generation in found):
+        yield Finding("ok", f"process {asked.holder} runs the pipeline", where)
+
+
+def _judge_files(state_dir: Path, name: str) -> Iterator[Finding]:
+    pipeline = next((each for each in inspect(state_dir).pipelines if each.name == name), None)
+    if pipeline is None:  # removed just now
+        return
+    for output in pipeline.outputs:
+        if output.state in ("missing", "shorter"):
+            present = "is gone" if output.present is None else f"has {output.present} bytes"
+            what = f"the checkpoint has {output.recorded} bytes of this file, and it {present}"
+            yield Finding("error", what, output.path, f"ask tailrace state verify {state_dir}")
+    if pipeline.dead_letters:
+        what = f"{pipeline.dead_letters} events were rejected and wait in the dead letter"
+        remedy = f"look at them with tailrace dead-letter show {state_dir} {name}"
+        yield Finding("warning", what, str(state_dir / name), remedy)
+
+
+def _examine_process(
+    plans: Sequence[Plan], holders: Mapping[Path, int | None], asked: Surroundings
+) -> Iterator[Finding]:
+    """Look whether the process may have as many files open as it may want to."""
+    wanted = wanted_descriptors(stage for plan in plans for stage in (plan.source, *plan.filters, *plan.sinks.values()))
+    running = next((process for process in holders.values() if process is not None), None)
+    limit = _own_limit() if running is None else _limit_of(asked.system_path(f"/proc/{running}"))
+    where = "a process of this user" if running is None else f"process {running}"
+    remedy = "raise its hard limit (LimitNOFILE= with systemd), or lower max_open_files"
+    if limit is None:
+        yield Finding("note", "it cannot be seen how many files it may have open", where, "ask as its user, or as root")
+        return
+    if running is not None and (used := _used_by(asked.system_path(f"/proc/{running}/fd"))) > _ALMOST * limit:
+        yield Finding("error", f"it has {used} files open and may have {limit}", where, remedy)
+    if wanted > limit:
+        yield Finding("warning", f"it may want to have {wanted} files open, and may have {limit}", where, remedy)
+    else:
+        yield Finding("ok", f"it may have {limit} files open, and wants {wanted} at most", where)
+
+
+def _own_limit() -> int:
+    """Give what a service that this user starts takes for itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+
+
+def _limit_of(process: Path) -> int | None:
+    """Read the soft limit of a process, see proc_pid_limits(5); None if it cannot be had."""
+    try:
+        lines = (process / "limits").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("Max open files"):
+            soft = line.split()[3]
+            return int(soft) if soft.isdigit() else DESCRIPTORS
+    return None
+
+
+def _used_by(descriptors: Path) -> int:
+    try:
+        return sum(1 for _ in descriptors.iterdir())
+    except OSError:
+        return 0
