@@ -146,5 +146,5 @@ def spell(time: float) -> str:
     """Write a time as events have it, in UTC, to the second."""
     try:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError):  # an event may lie beyond the last year that there is
+    except (ValueError, OverflowError, OSError):  # an event may lie beyond the last year that there is
         return f"{time:.0f} s after 1970"

@@ -43,10 +43,13 @@ def holes(parts: Iterable[Part], gap: float) -> Iterator[Hole]:
     before: Part | None = None
     begin: Moment | None = None
     for part in parts:
-        first = part.ends.first
+        first, last, _, trouble = part.ends
+        if before is not None and first is last is None and not trouble:
+            before = before._replace(renamed=None)  # whether a file is missing does not show behind an empty one
+            continue
         if before is not None and begin is not None and first is not None and first.time - begin.time > gap:
             yield Hole(before, part, begin, first)
-        before, begin = part, None if part.ends.trouble else part.ends.last
+        before, begin = part, None if trouble else last
 
 
 def judge(hole: Hole, gap: float) -> Finding:

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final, Literal, NamedTuple
 
-import msgspec
-
-from tailrace import Finding, Surroundings, mounts
+from tailrace import Damaged, Finding, Surroundings, mounts
 from tailrace_plugins.examining import backlog, gaps, inotify, writers
 from tailrace_plugins.examining.backlog import Limits
 from tailrace_plugins.examining.ends import OVER_BUDGET, EndFinder, Ends, spell
@@ -18,7 +16,7 @@ from tailrace_plugins.examining.logrotate import Rule, rules
 from tailrace_plugins.examining.processes import Look, look
 from tailrace_plugins.examining.standing import Standing, named_time, rotations, stand
 from tailrace_plugins.examining.writers import Trail
-from tailrace_plugins.tailing.files import LogState
+from tailrace_plugins.tailing.files import parse_state
 from tailrace_plugins.tailing.history import directories
 from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.names import is_lumberjack
@@ -65,7 +63,7 @@ def examine(following: Following, surroundings: Surroundings) -> Iterator[Findin
     finder = EndFinder(following.max_line_bytes, UNPACKED_BYTES)
     rotating = list(rules(surroundings.system_path("/etc")))
     tables = [proc / str(process) / "mountinfo" for process in ("self", surroundings.holder) if process is not None]
-    mounted = {point for table in tables for point, _ in mounts(table)}
+    mounted = {path for table in tables for path in following.patterns.mounted(table)}
     for log in logs:
         yield from _judge_live(log, following.patterns)
         yield from _judge_times(log, finder, surroundings.gap)
@@ -91,9 +89,9 @@ def _find(path: str, following: Following, surroundings: Surroundings) -> _Log |
     patterns = following.patterns
     value = (surroundings.position or {}).get(path)
     try:
-        state = None if value is None else msgspec.convert(value, LogState)
-    except msgspec.ValidationError as error:
-        return Finding("error", f"the checkpoint's position of it cannot be understood: {error}", path)
+        state = None if value is None else parse_state(path, value)
+    except Damaged as error:
+        return Finding("error", str(error), path, "restore the checkpoint, or move it away to begin anew")
     try:
         view = survey(path, Listings(), lambda place: not patterns.is_excluded(place), {})
         standing = stand(view, state, patterns, following.read_from)
@@ -132,7 +130,7 @@ def _judge_times(log: _Log, finder: EndFinder, gap: float) -> Iterator[Finding]:
     for hole in gaps.holes(parts, gap):
         yield gaps.judge(hole, gap)
     if left_out:
-        what = f"{left_out} compressed files were not read, so gaps behind them are not seen ({OVER_BUDGET})"
+        what = f"of its compressed files, {left_out} were not read, so gaps behind them are not seen ({OVER_BUDGET})"
         yield Finding("note", what, log.path)
     yield from _sum_up(log, parts)
 
@@ -198,7 +196,7 @@ def _limits(trail: Trail, seen: Look, surroundings: Surroundings) -> Limits | No
 
 def _judge_mounts(log: _Log, seen: Look, surroundings: Surroundings, mounted: set[str]) -> Iterator[Finding]:
     remedy = "mount its directory instead"
-    if log.path in mounted and not os.path.isdir(log.path):
+    if log.path in mounted:
         what = "it is mounted as a single file, so that after a rotation the new file is not seen"
         yield Finding("warning", what, log.path, remedy)
     for server in seen.servers:

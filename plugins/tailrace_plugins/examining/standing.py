@@ -16,7 +16,6 @@ from tailrace_plugins.tailing.names import rotation
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.survey import View
 
-
 _HALF_LINE: Final = 65_536
 
 
