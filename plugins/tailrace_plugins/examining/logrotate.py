@@ -61,11 +61,12 @@ def _read(path: Path, text: str, copytruncate: bool) -> tuple[list[Rule], bool]:
         elif block is not None:
             if _SCRIPT.match(words):
                 in_script = True
-            elif words.startswith("}"):
+                continue
+            if words.rstrip("}").strip() in ("copytruncate", "nocopytruncate"):
+                block = block._replace(copytruncate=not words.startswith("no"))
+            if words.endswith("}"):
                 found.append(block)
                 block = None
-            elif words.rstrip("}").strip() in ("copytruncate", "nocopytruncate"):
-                block = block._replace(copytruncate=not words.startswith("no"))
         elif words in ("copytruncate", "nocopytruncate"):
             copytruncate = words == "copytruncate"
         elif words[0] in "/\"'" or "{" in words:

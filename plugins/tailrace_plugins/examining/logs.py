@@ -187,11 +187,15 @@ def _limits(trail: Trail, seen: Look, surroundings: Surroundings) -> Limits | No
     server = next((server for server in seen.servers if trail.is_of(server)), None)
     if server is None:
         return None
-    backups = _DEFAULT_BACKUPS if server.backups is None else server.backups
-    days = _DEFAULT_DAYS if server.days is None else server.days
-    default = " (the defaults of 1.36)" if None in (server.backups, server.days) else ""
-    source = f"--audit-log-maxbackup={backups} and --audit-log-maxage={days}{default} of process {server.process}"
-    return Limits(backups, days * _DAY, source)
+    backups, one = _limit("maxbackup", server.backups, _DEFAULT_BACKUPS)
+    days, other = _limit("maxage", server.days, _DEFAULT_DAYS)
+    return Limits(backups, days * _DAY, f"{one} and {other} of process {server.process}")
+
+
+def _limit(name: str, value: int | None, default: int) -> tuple[int, str]:
+    if value is None:
+        return default, f"--audit-log-{name}={default} (not set; the default from 1.36 on)"
+    return value, f"--audit-log-{name}={value}"
 
 
 def _judge_mounts(log: _Log, seen: Look, surroundings: Surroundings, mounted: set[str]) -> Iterator[Finding]:

@@ -141,11 +141,13 @@ def _options(words: Iterable[str]) -> Iterator[tuple[str, str]]:
             name, _, value = word[2:].partition("=")
             if value:
                 yield name, value
+                name = ""
         elif name == "kube-apiserver-arg":
-            name, _, value = word.lstrip("-").partition("=")
-            yield name, value
+            yield word.lstrip("-").partition("=")[::2]
+            name = ""
         elif name:
             yield name, word
+            name = ""
 
 
 def _number(text: str | None) -> int | None:
