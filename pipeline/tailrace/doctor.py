@@ -125,7 +125,7 @@ def _judge_files(state_dir: Path, name: str) -> Iterator[Finding]:
             what = f"the checkpoint has {output.recorded} bytes of this file, and it {present}"
             yield Finding("error", what, output.path, f"ask tailrace state verify {state_dir}")
     if pipeline.dead_letters:
-        what = f"{pipeline.dead_letters} events were rejected and wait in the dead letter"
+        what = f"events that were rejected wait in the dead letter: {pipeline.dead_letters}"
         remedy = f"look at them with tailrace dead-letter show {state_dir} {name}"
         yield Finding("warning", what, str(state_dir / name), remedy)
 
