@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,23 @@ def test_doctor_looks_at_a_service_that_runs_and_is_well(place: Place) -> None:
         assert "read to its end" in done.stdout
 
 
+def test_of_many_findings_that_alarm_nobody_the_first_are_shown_and_json_has_all(place: Place) -> None:
+    forget_dead_letters(place)
+    for number in range(30):
+        place.stored.log.with_name(f"{number:02}.log").write_bytes(b"text\n")
+    strange = os.fsdecode(b"\xff.log")
+    place.stored.log.with_name(strange).write_bytes(b"text\n")
+    place.config.write_text(place.config.read_text().replace("audit.log'", "*.log'"))
+    text = tailrace("doctor", place.config).stdout
+    assert f"{place.stored.log.with_name('00.log')}:0: from here on there are 5 bytes" in text
+    assert "22.log" not in text
+    assert "more like these; see them with --format json" in text
+    shown = tailrace("doctor", place.config, "--format", "json").stdout
+    assert [f"{number:02}.log:0" in shown for number in range(30)] == [True] * 30
+    assert "\\\\udcff.log" in shown
+    assert strange not in shown
+
+
 # Pipelines
 
 
@@ -218,6 +236,28 @@ def test_damaged_checkpoint_is_an_error_and_the_one_before_it_counts(place: Plac
     found = place.findings()
     assert len([finding for finding in found if "the checkpoint is damaged" in finding.what]) == 2
     assert not [finding for finding in found if "bytes to read" in finding.what or "to its end" in finding.what]
+
+
+def test_state_directory_on_a_network_file_system_is_warned_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = place.root / "mounts"
+    table.write_text(f"33 22 0:42 / {place.stored.state_dir} rw - nfs server:/x rw\n")
+    monkeypatch.setattr("tailrace.machine.MOUNTS", str(table))
+    assert about(place.findings(), "network file system (nfs)").where == str(place.stored.directory)
+
+
+def test_lock_that_cannot_be_read_is_nobodys(place: Place) -> None:
+    lock = place.stored.state_dir / "lock"
+    lock.symlink_to("lock")
+    assert about(place.findings(), "no process runs the pipeline").severity == "note"
+
+
+def test_damaged_checkpoint_under_a_process_that_runs_is_an_error(place: Place) -> None:
+    for path in (place.stored.checkpoint, place.stored.previous):
+        path.write_bytes(b"")
+    with hold(place.stored.state_dir):
+        found = place.findings()
+    assert not [finding for finding in found if "runs the pipeline" in finding.what]
+    assert found[0].severity == "error"
 
 
 def test_checkpoint_that_cannot_be_read_leaves_the_rest_to_be_looked_at(place: Place) -> None:
@@ -287,9 +327,11 @@ def test_service_that_runs_is_judged_by_its_own_limit(place: Place) -> None:
         for number in range(95):
             (process / "fd" / str(number)).touch()
         assert about(place.findings(ALL), "has 95 files open and may have 100").severity == "error"
-        with_limits(place, "unlimited")
+        shutil.rmtree(with_limits(place, "unlimited") / "fd")
         assert [finding.severity for finding in place.findings(ALL)] == ["ok"]
-        (process / "limits").unlink()
+        (process / "limits").write_text("nothing of the kind\n")
+        assert [finding.severity for finding in place.findings(ALL)] == ["note"]
+        shutil.rmtree(process)
         assert [finding.severity for finding in place.findings(ALL)] == ["note"]
 
 

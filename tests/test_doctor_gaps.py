@@ -208,11 +208,24 @@ def test_head_of_nuls_is_reported_and_what_follows_is_read(machine: Machine) -> 
 
 def test_file_that_cannot_be_read_is_an_error_with_its_reason(machine: Machine) -> None:
     write(machine.log, [1])
-    bad = named(machine.log, 0)
-    bad.symlink_to("/proc/self/mem")  # its first byte cannot be read, even by root
+    named(machine.log, -2).symlink_to("/proc/self/mem")  # its first byte cannot be read, even by root
+    named(machine.log, -1).symlink_to(f"/proc/self/task/{os.getpid()}/mem")
     alarm = machine.alarm()
-    assert (alarm.severity, alarm.where) == ("error", str(bad))
-    assert alarm.what == "it cannot be read: Input/output error"
+    assert (alarm.severity, alarm.where) == ("error", str(named(machine.log, -2)))
+    assert alarm.what == "it cannot be read: Input/output error (2 files of its log)"
+
+
+def test_live_file_that_cannot_be_read_proves_little_to_another_user_than_that_of_the_service(machine: Machine) -> None:
+    machine.log.symlink_to("/proc/self/mem")
+    assert machine.alarm().severity == "error"
+    (machine.root / "proc" / "9").symlink_to("/proc/1" if os.geteuid() else machine.directory / "theirs")
+    theirs = machine.directory / "theirs"
+    theirs.mkdir()
+    if not os.geteuid():
+        os.chown(theirs, 65534, 65534)
+    alarm = machine.alarm(holder=9)
+    assert alarm.severity == "warning"
+    assert "ask as the user of the service" in alarm.remedy
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from tailrace.checkpoint import Generation, State, generations
 from tailrace.config import Plan
 from tailrace.finding import RANK, Finding, Surroundings
-from tailrace.inspection import inspect
+from tailrace.inspection import inspect_pipeline
 from tailrace.lock import holder
 from tailrace.machine import DESCRIPTORS, network_file_system, wanted_descriptors
 from tailrace.registry import stage_name
@@ -67,7 +67,7 @@ def _examine_plan(plan: Plan, asked: Surroundings) -> Iterator[Finding]:
         whole = next(((each.state, each.saved) for each in found if each.state is not None), None)
         if whole is not None:
             state, saved = whole
-            yield from _judge_files(plan.state_dir, plan.name)
+            yield from _judge_files(directory)
         is_blind = bool(found) and whole is None
     except OSError as error:
         is_blind = True
@@ -115,19 +115,17 @@ def _judge_checkpoint(directory: Path, found: Sequence[Generation], asked: Surro
         yield Finding("ok", f"process {asked.holder} runs the pipeline", where)
 
 
-def _judge_files(state_dir: Path, name: str) -> Iterator[Finding]:
-    pipeline = next((each for each in inspect(state_dir).pipelines if each.name == name), None)
-    if pipeline is None:  # removed just now
-        return
-    for output in pipeline.outputs:
+def _judge_files(directory: Path) -> Iterator[Finding]:
+    report = inspect_pipeline(directory)
+    for output in report.outputs:
         if output.state in ("missing", "shorter"):
             present = "is gone" if output.present is None else f"has {output.present} bytes"
             what = f"the checkpoint has {output.recorded} bytes of this file, and it {present}"
-            yield Finding("error", what, output.path, f"ask tailrace state verify {state_dir}")
-    if pipeline.dead_letters:
-        what = f"events that were rejected wait in the dead letter: {pipeline.dead_letters}"
-        remedy = f"look at them with tailrace dead-letter show {state_dir} {name}"
-        yield Finding("warning", what, str(state_dir / name), remedy)
+            yield Finding("error", what, output.path, f"ask tailrace state verify {directory.parent}")
+    if report.dead_letters:
+        what = f"events that were rejected wait in the dead letter: {report.dead_letters}"
+        remedy = f"look at them with tailrace dead-letter show {directory.parent} {directory.name}"
+        yield Finding("warning", what, str(directory), remedy)
 
 
 def _examine_process(

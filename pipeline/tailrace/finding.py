@@ -89,14 +89,15 @@ def judge_room(path: str, free: int, size: int, names: int | None) -> Finding:
     """Judge `free` of `size` bytes and the number of files that can still be made; None: there is no such limit."""
     if names == 0:
         return Finding("error", "no inode is free on its file system", path, "delete small files there")
-    text = f"{mebibytes(free)} are free on its file system"
+    text = f"{spell_size(free)} are free on its file system"
     if free < _LEAST_ROOM:
         return Finding("error", text, path, "make room there; until then nothing is committed")
     if free < min(_LITTLE_ROOM, size * _LITTLE_SHARE):
-        return Finding("warning", f"{text}, of {mebibytes(size)}", path, "make room there, or keep fewer files")
+        return Finding("warning", f"{text}, of {spell_size(size)}", path, "make room there, or keep fewer files")
     return Finding("ok", text, path)
 
 
-def mebibytes(count: float) -> str:
+def spell_size(count: float) -> str:
     """Write a number of bytes for people."""
-    return f"{count / (1 << 20):,.1f} MiB"
+    size, unit = (count / (1 << 30), "GiB") if count >= 1 << 30 else (count / (1 << 20), "MiB")
+    return f"{size:,.1f} {unit}"

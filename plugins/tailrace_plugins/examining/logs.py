@@ -51,9 +51,10 @@ class _Log(NamedTuple):
 
 def examine(following: Following, surroundings: Surroundings) -> Iterator[Finding]:
     """Say all there is to say about the logs of a source."""
-    logs = []
+    logs: list[_Log] = []
+    listings = Listings()  # of all logs, for many may lie in one directory
     for path in _paths(following.patterns, surroundings):
-        found = _find(path, following, surroundings)
+        found = _find(path, following, surroundings, listings)
         if isinstance(found, Finding):
             yield found
         else:
@@ -64,18 +65,20 @@ def examine(following: Following, surroundings: Surroundings) -> Iterator[Findin
     rotating = list(rules(surroundings.system_path("/etc")))
     tables = [proc / str(process) / "mountinfo" for process in ("self", surroundings.holder) if process is not None]
     mounted = {path for table in tables for path in following.patterns.mounted(table)}
-    for log in logs:
-        yield from _judge_live(log, following.patterns)
-        yield from _judge_times(log, finder, surroundings.gap)
-        yield from _judge_backlog(log, seen, surroundings)
-        yield from writers.judge(log.trail, seen)
-        yield from _judge_mounts(log, seen, surroundings, mounted)
-        yield from _judge_logrotate(log, seen, rotating)
+    written = {log.path: list(writers.judge(log.trail, seen)) for log in logs}
+    yield from writers.judge_unwritten([log.path for log in logs if log.trail.live and not written[log.path]])
     if seen.hidden:
         what = f"of {seen.hidden} processes it cannot be seen what they write"
         yield Finding("note", what, str(proc), "ask as root; in a container, with the capability SYS_PTRACE too")
     if following.is_watching:
         yield from inotify.judge(proc, seen, _user(surroundings))
+    for log in logs:
+        yield from _judge_live(log, following.patterns, surroundings)
+        yield from _judge_times(log, finder, surroundings)
+        yield from _judge_backlog(log, seen, surroundings)
+        yield from written[log.path]
+        yield from _judge_mounts(log, seen, surroundings, mounted)
+        yield from _judge_logrotate(log, seen, rotating)
 
 
 def _paths(patterns: Patterns, surroundings: Surroundings) -> list[str]:
@@ -85,7 +88,7 @@ def _paths(patterns: Patterns, surroundings: Surroundings) -> list[str]:
     return list(dict.fromkeys([*named, *sorted(patterns.find()), *known]))
 
 
-def _find(path: str, following: Following, surroundings: Surroundings) -> _Log | Finding:
+def _find(path: str, following: Following, surroundings: Surroundings, listings: Listings) -> _Log | Finding:
     patterns = following.patterns
     value = (surroundings.position or {}).get(path)
     try:
@@ -93,7 +96,7 @@ def _find(path: str, following: Following, surroundings: Surroundings) -> _Log |
     except Damaged as error:
         return Finding("error", str(error), path, "restore the checkpoint, or move it away to begin anew")
     try:
-        view = survey(path, Listings(), lambda place: not patterns.is_excluded(place), {})
+        view = survey(path, listings, lambda place: not patterns.is_excluded(place), {})
         standing = stand(view, state, patterns, following.read_from)
     except OSError as error:
         return Finding("error", f"its files cannot be looked at: {error.strerror or error}", path)
@@ -101,17 +104,28 @@ def _find(path: str, following: Following, surroundings: Surroundings) -> _Log |
     return _Log(path, view, standing, Trail(path, view.live_key, rotated, standing.known, directories(path)))
 
 
-def _judge_live(log: _Log, patterns: Patterns) -> Iterator[Finding]:
+def _judge_live(log: _Log, patterns: Patterns, surroundings: Surroundings) -> Iterator[Finding]:
     trouble = log.view.trouble
-    if trouble is not None and (trouble.kind != "missing" or log.path in patterns.literals or log.standing.gone):
-        remedy = "check the option paths, and its writer" if trouble.kind == "missing" else "check its owner and mode"
-        yield Finding("error" if trouble.kind == "unreadable" else "warning", trouble.reason, log.path, remedy)
+    if trouble is None:
+        return
+    if trouble.kind == "unreadable":
+        yield _unreadable(log.path, trouble.reason, surroundings)
+    elif trouble.kind != "missing" or log.path in patterns.literals or log.standing.gone:
+        yield Finding("warning", trouble.reason, log.path, "check the option paths, and its writer")
 
 
-def _judge_times(log: _Log, finder: EndFinder, gap: float) -> Iterator[Finding]:
+def _unreadable(path: str, reason: str, surroundings: Surroundings) -> Finding:
+    """Say that a file cannot be read; that proves little if it is another user than the service who asks."""
+    is_same_user = os.geteuid() == _user(surroundings)
+    remedy = "check its owner and mode, and the disk, or ask as the user of the service"
+    return Finding("error" if is_same_user else "warning", f"it cannot be read: {reason}", path, remedy)
+
+
+def _judge_times(log: _Log, finder: EndFinder, surroundings: Surroundings) -> Iterator[Finding]:
     """Read the ends of all files, the newest first, for that is what matters most if there is too much."""
     parts: list[Part] = []
     left_out = 0
+    unreadable: dict[str, list[str]] = {}  # by reason
     for sighting in reversed(log.standing.files):
         path = sighting.path
         try:
@@ -119,20 +133,20 @@ def _judge_times(log: _Log, finder: EndFinder, gap: float) -> Iterator[Finding]:
         except FileNotFoundError:
             ends = Ends(None, None, trouble="it was renamed or removed just now")
         except OSError as error:
-            reason = error.strerror or str(error)
-            ends = Ends(None, None, trouble=reason)
-            if path != log.path:  # of which it was said
-                yield Finding("error", f"it cannot be read: {reason}", path, "check its owner and mode, and the disk")
+            ends = Ends(None, None, trouble=error.strerror or str(error))
+            unreadable.setdefault(ends.trouble, []).insert(0, path)
         else:
             left_out += ends.trouble == OVER_BUDGET
             yield from _judge_ends(path, ends)
         parts.insert(0, Part(path, ends, named_time(path)))
-    for hole in gaps.holes(parts, gap):
-        yield gaps.judge(hole, gap)
+    for reason, paths in unreadable.items():
+        yield _unreadable(paths[0], f"{reason} ({len(paths)} files of its log)", surroundings)
+    for hole in gaps.holes(parts, surroundings.gap):
+        yield gaps.judge(hole, surroundings.gap)
     if left_out:
         what = f"of its compressed files, {left_out} were not read, so gaps behind them are not seen ({OVER_BUDGET})"
         yield Finding("note", what, log.path)
-    yield from _sum_up(log, parts)
+    yield from _sum_up(log.path, [part for part in parts if not part.ends.trouble or part.ends.first])
 
 
 def _judge_ends(path: str, ends: Ends) -> Iterator[Finding]:
@@ -148,17 +162,15 @@ def _judge_ends(path: str, ends: Ends) -> Iterator[Finding]:
         yield Finding("warning", what, path, "check it with gzip -t or zstd -t")
 
 
-def _sum_up(log: _Log, parts: Sequence[Part]) -> Iterator[Finding]:
+def _sum_up(path: str, parts: Sequence[Part]) -> Iterator[Finding]:
     if not parts:
         return
     times = [moment.time for part in parts for moment in part.ends[:2] if moment is not None]
     count = f"{len(parts)} file{'s' if len(parts) > 1 else ''}"
     if times:
-        yield Finding("ok", f"{count}, with events from {spell(min(times))} to {spell(max(times))}", log.path)
-    elif any(sighting.stamp[0] for sighting in log.standing.files):
-        yield Finding("note", f"{count}, in which no event with a time was found: gaps are not seen", log.path)
+        yield Finding("ok", f"{count}, with events from {spell(min(times))} to {spell(max(times))}", path)
     else:
-        yield Finding("note", f"{count}, all empty", log.path)
+        yield Finding("note", f"{count}, in which no event with a time was found, so gaps are not seen", path)
 
 
 def _judge_backlog(log: _Log, seen: Look, surroundings: Surroundings) -> Iterator[Finding]:
@@ -167,8 +179,9 @@ def _judge_backlog(log: _Log, seen: Look, surroundings: Surroundings) -> Iterato
     standing = log.standing
     if not surroundings.holder:  # else they may well be open there
         for file in standing.gone:
-            what = f"it was read up to offset {file.state.offset} and is not there any more: what followed is lost"
-            yield Finding("warning", what, file.state.path, "keep rotated files for longer (--audit-log-maxbackup)")
+            what = "it was read up to there and is not there any more: what followed, if anything, is lost"
+            where = f"{file.state.path}:{file.state.offset}"
+            yield Finding("warning", what, where, "keep rotated files for longer (--audit-log-maxbackup)")
     finding = backlog.judge(
         standing.unread,
         list(rotations(log.view)),

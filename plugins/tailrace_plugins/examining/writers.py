@@ -81,46 +81,47 @@ def is_wanted(trails: Sequence[Trail], path: str, key: Key) -> bool:
 
 
 def judge(trail: Trail, seen: Look) -> Iterator[Finding]:
-    """Say of each process that writes this log whether what it writes is read."""
+    """Say of each process that writes this log whether what it writes is read; nothing if no such process was seen."""
     servers = {server.process: server for server in seen.servers if trail.is_of(server)}
-    is_written = False
     for opened in seen.opened:
         if opened.key == trail.live:
-            is_written = True
             yield Finding("ok", f"{_name(opened)} writes it", trail.path)
-            continue
-        finding = _astray(trail, opened, servers.get(opened.process))
-        if finding is not None:
-            is_written = True
-            yield finding
-    if not is_written and trail.live is not None:
+        else:
+            yield from _astray(trail, opened, servers.get(opened.process))
+
+
+def judge_unwritten(paths: Sequence[str]) -> Iterator[Finding]:
+    """Say of which live files no writer was seen."""
+    if paths:
+        others = f", nor {len(paths) - 1} other logs" if len(paths) > 1 else ""
         remedy = "if somebody does, ask as root, and where his process is seen: not in a container without hostPID"
-        yield Finding("note", "no process was seen that writes it", trail.path, remedy)
+        yield Finding("note", f"no process was seen that writes it{others}", paths[0], remedy)
 
 
-def _astray(trail: Trail, opened: Opened, server: ApiServer | None) -> Finding | None:
-    """Judge a file that is not the live one; None if it is none of this log."""
+def _astray(trail: Trail, opened: Opened, server: ApiServer | None) -> Iterator[Finding]:
+    """Judge a file that is not the live one, if it is one of this log."""
     if opened.key in trail.rotated:
         path = trail.rotated[opened.key]
         if is_packed(path):
-            return None  # whoever compresses it
+            return  # it is written by whoever compresses it
         what = (
             f"{_name(opened)} still writes into it, though {trail.path} is the live file: somebody else has rotated it"
         )
         remedy = "let its writer alone rotate it (turn logrotate off for it), and restart the writer"
-        return Finding("warning", what, path, remedy)
+        yield Finding("warning", what, path, remedy)
+        return
     is_servers = server is not None and os.path.basename(opened.path) == os.path.basename(server.path)
     is_ours = trail.was(opened) or is_servers or (trail.has_name(opened.path) and _is_near(trail, opened.key))
     if not is_ours:
-        return None
+        return
     if opened.is_deleted:
         what = f"{_name(opened)} writes into a file of this log that was deleted ({opened.path}): nobody sees that"
         remedy = f"copy {opened.descriptor} to a rotated name beside the log, then restart the writer"
-        return Finding("error", what, trail.path, remedy)
-    if trail.has_name(opened.path):
-        return None  # it was rotated, or another one was begun, while we looked; or it is that of another container
-    what = f"{_name(opened)} writes this log into {opened.path}, where it is not followed"
-    return Finding("error", what, trail.path, "move that file to a rotated name beside the log, and restart the writer")
+        yield Finding("error", what, trail.path, remedy)
+    elif not trail.has_name(opened.path):  # else it was rotated while we looked, or is that of another container
+        what = f"{_name(opened)} writes this log into {opened.path}, where it is not followed"
+        remedy = "move that file to a rotated name beside the log, and restart the writer"
+        yield Finding("error", what, trail.path, remedy)
 
 
 def _is_near(trail: Trail, key: Key) -> bool:
