@@ -143,6 +143,53 @@ def test_processes_that_cannot_be_looked_at_are_counted_and_the_others_are_seen(
     assert (hidden > 0, opened) == (True, 0)
 
 
+@contextmanager
+def container(machine: Machine, inside: Path) -> Iterator[int]:
+    """Let a process write the log that has its directory mounted elsewhere, as an API server in a container has."""
+    mount = 'mount --bind "$1" "$2" || exit 99; shift 2; exec "$@"'
+    writer = [sys.executable, "-c", WRITER, f"{inside}/audit.log", "a", f"--audit-log-path={inside}/audit.log"]
+    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(machine.log.parent), str(inside), *writer]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            pytest.skip("needs the right to mount")
+        yield process.pid
+        process.communicate()
+
+
+def test_api_server_in_a_container_is_known_by_its_directory_and_its_deleted_file_is_found(machine: Machine) -> None:
+    inside = machine.directory / "in-container"
+    inside.mkdir()
+    with container(machine, inside) as process:
+        assert seen(machine, process).severity == "ok"
+        machine.log.unlink()
+        machine.log.touch()
+        found = seen(machine, process)
+        assert (found.severity, found.where) == ("error", str(machine.log))
+        assert f"({inside}/audit.log)" in found.what
+        write(machine.log, [1], rotated=2)
+        write(machine.log, [3], rotated=4)
+        assert "--audit-log-maxbackup=100 (not set" in about(machine.findings(root=Path("/")), "bytes to read").what
+
+
+def test_api_server_that_has_the_same_path_in_a_directory_of_its_own_does_not_write_this_log(machine: Machine) -> None:
+    machine.log.touch()
+    process = machine.add_process(77, "kube-apiserver", f"--audit-log-path={machine.log}", "--audit-log-maxbackup=1")
+    (process / "root" / str(machine.log.parent).lstrip("/")).mkdir(parents=True)
+    for start in (100, 200):
+        write(machine.log, [start], rotated=start + 100)
+    assert "maxbackup" not in about(machine.findings(), "bytes to read").what
+
+
+def test_writer_of_the_same_name_in_another_directory_is_none_of_this_log(machine: Machine) -> None:
+    machine.log.touch()
+    other = machine.log.parent / "below" / machine.log.name
+    other.parent.mkdir()
+    with writing(other) as (process, _):
+        assert by(machine.findings(root=Path("/")), process) == []
+
+
 # Made-up processes
 
 
