@@ -255,6 +255,7 @@ def test_damaged_checkpoint_under_a_process_that_runs_is_an_error(place: Place) 
     for path in (place.stored.checkpoint, place.stored.previous):
         path.write_bytes(b"")
     with hold(place.stored.state_dir):
+        with_limits(place, "100")
         found = place.findings()
     assert not [finding for finding in found if "runs the pipeline" in finding.what]
     assert found[0].severity == "error"
@@ -315,6 +316,8 @@ def with_limits(place: Place, limit: str) -> Path:
     """Make up the process that holds the state directory."""
     process = place.root / "proc" / str(os.getpid())
     (process / "fd").mkdir(parents=True, exist_ok=True)
+    (process / "fd" / "lock").symlink_to(place.stored.state_dir / "lock")
+    (process / "fd" / "gone").symlink_to("/nowhere/at/all")
     (process / "limits").write_text(f"Limit  Soft Limit  Hard Limit  Units\nMax open files  {limit}  4096  files\n")
     return process
 
@@ -324,15 +327,27 @@ def test_service_that_runs_is_judged_by_its_own_limit(place: Place) -> None:
         process = with_limits(place, "100")
         [finding] = place.findings(ALL)
         assert (finding.severity, finding.where) == ("warning", f"process {os.getpid()}")
-        for number in range(95):
+        for number in range(93):
             (process / "fd" / str(number)).touch()
         assert about(place.findings(ALL), "has 95 files open and may have 100").severity == "error"
-        shutil.rmtree(with_limits(place, "unlimited") / "fd")
+        shutil.rmtree(process)
+        with_limits(place, "unlimited")
         assert [finding.severity for finding in place.findings(ALL)] == ["ok"]
         (process / "limits").write_text("nothing of the kind\n")
         assert [finding.severity for finding in place.findings(ALL)] == ["note"]
-        shutil.rmtree(process)
+        (process / "limits").unlink()
         assert [finding.severity for finding in place.findings(ALL)] == ["note"]
+
+
+def test_service_in_another_container_is_not_taken_for_the_process_that_has_its_id_here(place: Place) -> None:
+    with hold(place.stored.state_dir):
+        process = with_limits(place, "1")
+        assert about(place.findings(), "runs the pipeline").what == f"process {os.getpid()} runs the pipeline"
+        (process / "fd" / "lock").unlink()
+        assert about(place.findings(), "runs the pipeline").what.startswith("a process that cannot be seen from here")
+        shutil.rmtree(process)  # there is none of that id here
+        assert about(place.findings(), "runs the pipeline").what.startswith("a process that cannot be seen from here")
+        assert "cannot be seen how many files" in place.findings(ALL)[0].what
 
 
 GIB = 1 << 30

@@ -14,7 +14,7 @@ from tailrace.context import Context
 from tailrace.finding import Finding
 from tailrace.pipeline import Pipeline
 from tailrace.testing import ListSink
-from tailrace_plugins.examining.backlog import HOUR, Limits, Unread, judge, pace, time_left
+from tailrace_plugins.examining.backlog import Limits, Unread, judge, pace, time_left
 from tailrace_plugins.sources.tail import Tail
 
 MIB = 1 << 20
@@ -110,7 +110,7 @@ def test_file_that_is_gone_before_it_was_finished_is_reported_unless_the_service
     write(machine.log, [2000])
     lost = about(machine.findings(position=position), "not there any more")
     assert (lost.severity, lost.where.rpartition(":")[0]) == ("warning", str(machine.log))
-    assert not [each for each in machine.findings(position=position, holder=1) if "any more" in each.what]
+    assert not [each for each in machine.findings(position=position, is_running=True) if "any more" in each.what]
 
 
 def test_position_that_cannot_be_understood_is_a_finding(machine: Machine) -> None:
@@ -162,7 +162,7 @@ def test_oldest_unread_file_is_deleted_when_as_many_newer_ones_are_there_as_are_
 
 def test_service_that_is_at_work_is_not_alarmed_about_unless_it_is_too_slow(machine: Machine) -> None:
     last = rotate_every(machine, 1200, 4)
-    at_work = {"now": last, "holder": 1, "saved": last - 1}
+    at_work = {"now": last, "is_running": True, "saved": last - 1}
     assert left(machine, None, max_backups=4, **at_work).severity == "note"
     with named(machine.log, 4800).open("ab") as file:
         file.truncate(1300 * 10 * MIB)  # 1,300 s, as slowly as is reckoned with
@@ -172,10 +172,10 @@ def test_service_that_is_at_work_is_not_alarmed_about_unless_it_is_too_slow(mach
 
 def test_service_that_commits_nothing_though_there_is_something_to_read_is_warned_of(machine: Machine) -> None:
     last = rotate_every(machine, 1200, 1)
-    found = left(machine, None, now=last + 500, holder=1, saved=last - 10_000)
+    found = left(machine, None, now=last + 500, is_running=True, saved=last - 10_000)
     assert found.severity == "warning"
     assert "nothing was committed for 8 min 20 s" in found.what  # since the oldest of it was written
-    assert left(machine, None, now=last + 500, holder=1, saved=last + 499).severity == "note"
+    assert left(machine, None, now=last + 500, is_running=True, saved=last + 499).severity == "note"
 
 
 # Beside a pipeline at work
@@ -194,7 +194,7 @@ def test_doctor_says_nothing_alarming_beside_a_pipeline_at_work_and_changes_noth
         for number in range(1, 30):
             write(machine.log, [number], rotated=number)
             write(machine.log, [number])
-            alarms = machine.alarms(now=START + number + 1, holder=1, saved=START + number, max_backups=1000)
+            alarms = machine.alarms(now=START + number + 1, is_running=True, saved=START + number, max_backups=1000)
             assert alarms == []
     finally:
         stop.set()
@@ -258,4 +258,3 @@ def test_file_that_cannot_be_read_in_time_is_an_error_and_one_that_may_be_a_warn
         assert found is not None
         assert found.severity == severity
     assert judge([], [], None, 0.0, saved=None, is_running=False) is None
-    assert HOUR == 3600

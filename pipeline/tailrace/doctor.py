@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +18,7 @@ from tailrace.checkpoint import Generation, State, generations
 from tailrace.config import Plan
 from tailrace.finding import RANK, Finding, Surroundings
 from tailrace.inspection import inspect_pipeline
+from tailrace.lock import NAME as LOCK
 from tailrace.lock import holder
 from tailrace.machine import DESCRIPTORS, network_file_system, wanted_descriptors
 from tailrace.registry import stage_name
@@ -38,24 +39,45 @@ class Examined(NamedTuple):
 
 def examine(plans: Sequence[Plan], asked: Surroundings) -> list[Examined]:
     """Look at all pipelines of a config; `asked` is what does not depend on the stage."""
-    holders = {plan.state_dir: _holder(plan.state_dir) for plan in plans}
-    found = [
-        Examined(plan.name, _worst_first(_examine_plan(plan, replace(asked, holder=holders[plan.state_dir]))))
-        for plan in plans
-    ]
-    return [*found, Examined(ALL, _worst_first(_examine_process(plans, holders, asked)))]
+    by_state_dir = {plan.state_dir: _with_holder(plan.state_dir, asked) for plan in plans}
+    found = [Examined(plan.name, _worst_first(_examine_plan(plan, by_state_dir[plan.state_dir]))) for plan in plans]
+    service = next((each for each in by_state_dir.values() if each.is_running), asked)
+    return [*found, Examined(ALL, _worst_first(_examine_process(plans, service)))]
 
 
 def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: -RANK[finding.severity]))
 
 
-def _holder(state_dir: Path) -> int | None:
+def _with_holder(state_dir: Path, asked: Surroundings) -> Surroundings:
+    """Find out whether a process has the state directory, and which it is.
+
+    The lock has its id as it is in its own container; another process may have that here. So it is looked whether that
+    one has the lock open.
+    """
     try:
         process = holder(state_dir)
     except OSError:
-        return None  # said where the checkpoint cannot be read either
-    return int(process) if process is not None and process.isdigit() else None
+        process = None  # then its pipelines cannot be read either, which is said
+    if process is None:
+        return asked
+    descriptors = asked.system_path(f"/proc/{process}/fd")
+    is_here = process.isdigit() and any(_is_same(each, state_dir / LOCK) for each in _descriptors_in(descriptors))
+    return replace(asked, is_running=True, holder=int(process) if is_here else None)
+
+
+def _is_same(descriptor: Path, path: Path) -> bool:
+    try:
+        return descriptor.samefile(path)
+    except OSError:
+        return False
+
+
+def _descriptors_in(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except OSError:
+        return []
 
 
 def _examine_plan(plan: Plan, asked: Surroundings) -> Iterator[Finding]:
@@ -109,10 +131,11 @@ def _judge_checkpoint(directory: Path, found: Sequence[Generation], asked: Surro
         if generation.state is None:
             remedy = f"ask tailrace state verify {directory.parent}"
             yield Finding("error", f"the checkpoint is damaged: {generation.damage}", str(generation.path), remedy)
-    if asked.holder is None:
+    if not asked.is_running:
         yield Finding("note", "no process runs the pipeline at present", where)
     elif any(generation.state is not None for generation in found):
-        yield Finding("ok", f"process {asked.holder} runs the pipeline", where)
+        name = "a process that cannot be seen from here" if asked.holder is None else f"process {asked.holder}"
+        yield Finding("ok", f"{name} runs the pipeline", where)
 
 
 def _judge_files(directory: Path) -> Iterator[Finding]:
@@ -128,19 +151,18 @@ def _judge_files(directory: Path) -> Iterator[Finding]:
         yield Finding("warning", what, str(directory), remedy)
 
 
-def _examine_process(
-    plans: Sequence[Plan], holders: Mapping[Path, int | None], asked: Surroundings
-) -> Iterator[Finding]:
+def _examine_process(plans: Sequence[Plan], service: Surroundings) -> Iterator[Finding]:
     """Look whether the process may have as many files open as it may want to."""
     wanted = wanted_descriptors(stage for plan in plans for stage in (plan.source, *plan.filters, *plan.sinks.values()))
-    running = next((process for process in holders.values() if process is not None), None)
-    limit = _own_limit() if running is None else _limit_of(asked.system_path(f"/proc/{running}"))
-    where = "a process of this user" if running is None else f"process {running}"
-    remedy = "raise its hard limit (LimitNOFILE= with systemd), or lower max_open_files"
+    process = service.system_path(f"/proc/{service.holder}")
+    limit = _limit_of(process) if service.is_running else _own_limit()
+    where = f"process {service.holder}" if service.is_running else "a process of this user"
     if limit is None:
-        yield Finding("note", "it cannot be seen how many files it may have open", where, "ask as its user, or as root")
+        remedy = "ask as its user or as root, and in its container"
+        yield Finding("note", "it cannot be seen how many files the service may have open", ALL, remedy)
         return
-    if running is not None and (used := _used_by(asked.system_path(f"/proc/{running}/fd"))) > _ALMOST * limit:
+    remedy = "raise its hard limit (LimitNOFILE= with systemd), or lower max_open_files"
+    if service.is_running and (used := len(_descriptors_in(process / "fd"))) > _ALMOST * limit:
         yield Finding("error", f"it has {used} files open and may have {limit}", where, remedy)
     if wanted > limit:
         yield Finding("warning", f"it may want to have {wanted} files open, and may have {limit}", where, remedy)
@@ -165,10 +187,3 @@ def _limit_of(process: Path) -> int | None:
             soft = line.split()[3]
             return int(soft) if soft.isdigit() else DESCRIPTORS
     return None
-
-
-def _used_by(descriptors: Path) -> int:
-    try:
-        return sum(1 for _ in descriptors.iterdir())
-    except OSError:
-        return 0

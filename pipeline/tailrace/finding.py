@@ -52,8 +52,10 @@ class Surroundings:
     """Where it stands could not be read; `position` says nothing."""
     saved: float | None = None
     """When that checkpoint was saved, in seconds since the epoch."""
+    is_running: bool = False
+    """Some process has the state directory: the service runs."""
     holder: int | None = None
-    """The id of the process that has the state directory: the service runs."""
+    """The id of that process, if it can be seen from here; a process in another container cannot."""
     now: float = field(default_factory=time.time)
     gap: float = 60.0
     """Seconds without an event, from one file of a log to the next, that are worth a word."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from tailrace import Damaged, Finding, Surroundings, mounts
@@ -60,9 +59,9 @@ def examine(following: Following, surroundings: Surroundings) -> Iterator[Findin
         else:
             logs.append(found)
     proc = surroundings.system_path("/proc")
-    seen = look(proc, partial(writers.is_wanted, [log.trail for log in logs]))
+    seen = look(proc, writers.wanted([log.trail for log in logs]))
     finder = EndFinder(following.max_line_bytes, UNPACKED_BYTES)
-    rotating = list(rules(surroundings.system_path("/etc")))
+    rotating = [(rule, Patterns(rule.globs, [])) for rule in rules(surroundings.system_path("/etc"))]
     tables = [proc / str(process) / "mountinfo" for process in ("self", surroundings.holder) if process is not None]
     mounted = {path for table in tables for path in following.patterns.mounted(table)}
     written = {log.path: list(writers.judge(log.trail, seen)) for log in logs}
@@ -111,12 +110,14 @@ def _judge_live(log: _Log, patterns: Patterns, surroundings: Surroundings) -> It
     if trouble.kind == "unreadable":
         yield _unreadable(log.path, trouble.reason, surroundings)
     elif trouble.kind != "missing" or log.path in patterns.literals or log.standing.gone:
+        if trouble.kind == "missing" and os.path.exists(log.path):
+            return  # it was rotated while we looked
         yield Finding("warning", trouble.reason, log.path, "check the option paths, and its writer")
 
 
 def _unreadable(path: str, reason: str, surroundings: Surroundings) -> Finding:
     """Say that a file cannot be read; that proves little if it is another user than the service who asks."""
-    is_same_user = os.geteuid() == _user(surroundings)
+    is_same_user = os.geteuid() == _user(surroundings) and surroundings.is_running == (surroundings.holder is not None)
     remedy = "check its owner and mode, and the disk, or ask as the user of the service"
     return Finding("error" if is_same_user else "warning", f"it cannot be read: {reason}", path, remedy)
 
@@ -177,7 +178,7 @@ def _judge_backlog(log: _Log, seen: Look, surroundings: Surroundings) -> Iterato
     if surroundings.is_blind:
         return
     standing = log.standing
-    if not surroundings.holder:  # else they may well be open there
+    if not surroundings.is_running:  # else they may well be open there
         for file in standing.gone:
             what = "it was read up to there and is not there any more: what followed, if anything, is lost"
             where = f"{file.state.path}:{file.state.offset}"
@@ -188,7 +189,7 @@ def _judge_backlog(log: _Log, seen: Look, surroundings: Surroundings) -> Iterato
         _limits(log.trail, seen, surroundings),
         surroundings.now,
         saved=surroundings.saved,
-        is_running=surroundings.holder is not None,
+        is_running=surroundings.is_running,
     )
     yield finding or Finding("ok", "it is read to its end", log.path)
 
@@ -223,11 +224,11 @@ def _judge_mounts(log: _Log, seen: Look, surroundings: Surroundings, mounted: se
             yield Finding("error", what, log.path, remedy)
 
 
-def _judge_logrotate(log: _Log, seen: Look, rotating: Sequence[Rule]) -> Iterator[Finding]:
+def _judge_logrotate(log: _Log, seen: Look, rotating: Sequence[tuple[Rule, Patterns]]) -> Iterator[Finding]:
     names = {log.path, os.path.realpath(log.path)}
     rotates_itself = any(map(is_lumberjack, log.trail.rotated.values())) or any(map(log.trail.is_of, seen.servers))
-    for rule in rotating:
-        if not any(map(Patterns(rule.globs, []).matches, names)):
+    for rule, patterns in rotating:
+        if not any(map(patterns.matches, names)):
             continue
         if rule.copytruncate:
             what = f"logrotate copies {log.path} and truncates it: what is written meanwhile is lost"

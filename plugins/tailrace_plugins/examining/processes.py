@@ -57,17 +57,22 @@ def look(proc: Path, is_wanted: Callable[[str, Key], bool]) -> Look:
     for process in _processes(proc):
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            server = _api_server(process, words)
-            if server is not None:
-                seen.servers.append(server)
             user = process.stat().st_uid
-            program = os.path.basename(words[0])
-            for descriptor in os.listdir(process / "fd"):
-                _look_at(process, descriptor, program, user, is_wanted, seen)
-        except PermissionError:
-            seen.hidden += 1
         except OSError:  # it has ended
             continue
+        server = _api_server(process, words)
+        if server is not None:
+            seen.servers.append(server)
+        try:
+            for descriptor, path in _descriptors(process):
+                if path == _INOTIFY:
+                    seen.instances[user] += 1
+                    seen.watches[user] += _info(process, descriptor).count("inotify ")
+                opened = _opened(process, descriptor, path, os.path.basename(words[0]), is_wanted)
+                if opened is not None:
+                    seen.opened.append(opened)
+        except PermissionError:
+            seen.hidden += 1
     return seen
 
 
@@ -80,33 +85,44 @@ def _processes(proc: Path) -> Iterator[Path]:
         yield proc / name
 
 
-def _look_at(
-    process: Path, descriptor: str, program: str, user: int, is_wanted: Callable[[str, Key], bool], seen: Look
-) -> None:
-    place = process / "fd" / descriptor
+def _descriptors(process: Path) -> Iterator[tuple[str, str]]:
+    """Give what a process has open, while it has. Raises PermissionError."""
+    directory = process / "fd"
     try:
-        path = os.readlink(place)
-        if path == _INOTIFY:
-            seen.instances[user] += 1
-            seen.watches[user] += _info(process, descriptor).count("inotify ")
-        if not path.startswith("/"):
-            return
-        status = os.stat(place)
-        if not stat.S_ISREG(status.st_mode):
-            return
-        key = status.st_dev, status.st_ino
-        is_deleted = not status.st_nlink
-        path = path.removesuffix(_DELETED) if is_deleted else path
-        if is_wanted(path, key) and _is_written(_info(process, descriptor)):
-            seen.opened.append(Opened(int(process.name), program, str(place), path, key, is_deleted))
-    except PermissionError:
-        raise
-    except OSError:  # it is closed by now
+        for descriptor in os.listdir(directory):
+            try:
+                yield descriptor, os.readlink(directory / descriptor)
+            except FileNotFoundError:
+                continue
+    except (FileNotFoundError, ProcessLookupError):
         return
 
 
+def _opened(
+    process: Path, descriptor: str, path: str, program: str, is_wanted: Callable[[str, Key], bool]
+) -> Opened | None:
+    place = process / "fd" / descriptor
+    if not path.startswith("/"):
+        return None
+    try:
+        status = os.stat(place)
+    except OSError:  # it is closed by now
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    key = status.st_dev, status.st_ino
+    is_deleted = not status.st_nlink
+    path = path.removesuffix(_DELETED) if is_deleted else path
+    if not is_wanted(path, key) or not _is_written(_info(process, descriptor)):
+        return None
+    return Opened(int(process.name), program, str(place), path, key, is_deleted)
+
+
 def _info(process: Path, descriptor: str) -> str:
-    return (process / "fdinfo" / descriptor).read_text(errors="replace")
+    try:
+        return (process / "fdinfo" / descriptor).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _is_written(info: str) -> bool:

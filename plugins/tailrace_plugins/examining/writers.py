@@ -7,7 +7,7 @@ reaches nobody, or only those who still look at the old name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tailrace import Finding
@@ -66,18 +66,20 @@ class Trail:
             content.close()
 
 
-def is_wanted(trails: Sequence[Trail], path: str, key: Key) -> bool:
-    """Tell whether it is worth a closer look who writes this file."""
-    name = os.path.basename(path)
-    found = rotation(name)
-    names = {name} if found is None else {name, found.live}
-    return any(
-        key == trail.live
-        or key in trail.rotated
-        or any(live in names for _, live in trail.directories)
-        or any(file.key == key for file in trail.known)
-        for trail in trails
-    )
+def wanted(trails: Sequence[Trail]) -> Callable[[str, Key], bool]:
+    """Give what tells whether it is worth a closer look who writes a file of this path and key."""
+    keys = {key for trail in trails for key in (*trail.rotated, *(file.key for file in trail.known))}
+    keys |= {trail.live for trail in trails if trail.live is not None}
+    names = {live for trail in trails for _, live in trail.directories}
+
+    def is_wanted(path: str, key: Key) -> bool:
+        name = os.path.basename(path)
+        if key in keys or name in names:
+            return True
+        found = rotation(name)
+        return found is not None and found.live in names
+
+    return is_wanted
 
 
 def judge(trail: Trail, seen: Look) -> Iterator[Finding]:
@@ -104,9 +106,7 @@ def _astray(trail: Trail, opened: Opened, server: ApiServer | None) -> Iterator[
         path = trail.rotated[opened.key]
         if is_packed(path):
             return  # it is written by whoever compresses it
-        what = (
-            f"{_name(opened)} still writes into it, though {trail.path} is the live file: somebody else has rotated it"
-        )
+        what = f"{_name(opened)} still writes into it, and not into {trail.path}: somebody else has rotated the log"
         remedy = "let its writer alone rotate it (turn logrotate off for it), and restart the writer"
         yield Finding("warning", what, path, remedy)
         return
