@@ -20,7 +20,7 @@ from waiting import wait_until
 from tailrace.checkpoint import State
 from tailrace.config import Plan, load
 from tailrace.doctor import ALL, examine
-from tailrace.finding import Finding, Surroundings, judge_room, look_for_room
+from tailrace.finding import Finding, Surroundings, judge_room
 from tailrace.lock import hold
 from tailrace.registry import Registry
 
@@ -71,7 +71,7 @@ class Place:
             "pipelines:\n"
             "  audit:\n"
             "    schema: any\n"
-            f"    source: {{type: tail, paths: ['{self.stored.log}'], tag: audit}}\n"
+            f"    source: {{type: tail, paths: ['{self.stored.log}'], tag: audit, watch: false}}\n"
             f"    filters: {filters}\n"
             f"    sinks: [{', '.join(sinks)}]\n"
         )
@@ -370,11 +370,11 @@ def test_room_is_judged_by_bytes_share_and_inodes(free: int, size: int, names: i
 
 
 def test_room_is_that_of_the_disk_where_a_directory_would_be_made(tmp_path: Path) -> None:
-    found = look_for_room(str(tmp_path / "not" / "there" / "yet"))
+    found = Surroundings().room(str(tmp_path / "not" / "there" / "yet"))
     assert found.where == str(tmp_path / "not" / "there" / "yet")
     assert "are free on its file system" in found.what
     (tmp_path / "loop").symlink_to("loop")
-    assert "cannot be found out" in look_for_room(str(tmp_path / "loop" / "x")).what
+    assert "cannot be found out" in Surroundings().room(str(tmp_path / "loop" / "x")).what
 
 
 def test_state_without_a_source_position_is_a_first_start_to_the_source(place: Place) -> None:

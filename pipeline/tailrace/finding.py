@@ -69,22 +69,17 @@ class Surroundings:
         return self.root / path.lstrip("/")
 
     def room(self, path: str) -> Finding:
-        """Say how much room there is on the file system where `path` lies, or would lie."""
-        return look_for_room(path)
-
-
-def look_for_room(path: str) -> Finding:
-    """Say how much room there is where `path` lies, or would lie if its directories were made."""
-    place = os.path.abspath(path)
-    try:
-        while not os.path.lexists(place):
-            place = os.path.dirname(place)
-        status = os.statvfs(place)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return Finding("warning", f"it cannot be found out how much room there is: {reason}", path)
-    names = status.f_favail if status.f_files else None
-    return judge_room(path, status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, names)
+        """Say how much room there is where `path` lies, or would lie if its directories were made."""
+        place = os.path.abspath(path)
+        try:
+            while not os.path.lexists(place):
+                place = os.path.dirname(place)
+            status = os.statvfs(place)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return Finding("warning", f"it cannot be found out how much room there is: {reason}", path)
+        names = status.f_favail if status.f_files else None
+        return judge_room(path, status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, names)
 
 
 def judge_room(path: str, free: int, size: int, names: int | None) -> Finding:

@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, field
 
-from tailrace import (
-    Batch,
-    Context,
-    Finding,
-    Measure,
-    OptionError,
-    Position,
-    Source,
-    Span,
-    Surroundings,
-)
+from tailrace import Batch, Context, Finding, Measure, OptionError, Position, Source, Span, Surroundings
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState, parse_state
