@@ -8,6 +8,7 @@ from tailrace.changes import UNCHANGED
 from tailrace.claim import Claim
 from tailrace.context import Clock, Context
 from tailrace.fields import Path, Projection, format_field, parse_field
+from tailrace.finding import Finding, Surroundings
 from tailrace.ledger import Ledger
 from tailrace.lines import split_lines
 from tailrace.machine import mounts
@@ -50,6 +51,7 @@ __all__ = [
     "Damaged",
     "EndOfInput",
     "Filter",
+    "Finding",
     "Ledger",
     "Measure",
     "Memo",
@@ -74,6 +76,7 @@ __all__ = [
     "Span",
     "SpanUnread",
     "Stage",
+    "Surroundings",
     "TagPattern",
     "Template",
     "TemplateError",

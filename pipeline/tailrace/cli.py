@@ -2,7 +2,7 @@
 
 Other packages add theirs by an entry point (`commands.py`).
 
-Exit codes: 0 done; 1 a pipeline failed, or the state directory is not in order; 2 bad config or usage.
+Exit codes: 0 done; 1 a pipeline failed, or something is not in order; 2 bad config or usage.
 
 What a command needs is imported when it is called, so that `--help` and a wrong option answer at once.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace import __version__, commands, deadlettercli, gzipcli, logs, pairing, statecli
+from tailrace import __version__, commands, deadlettercli, doctorcli, gzipcli, logs, pairing, statecli
 from tailrace.arguments import BAD_USAGE, FAILED, Configs, Plugins, fail, load_config, make_registry
 
 if TYPE_CHECKING:
@@ -159,3 +159,4 @@ def stages(
 
 
 app.command()(pairing.kubeconfig)
+app.command()(doctorcli.doctor)

@@ -75,11 +75,12 @@ def inspect(state_dir: Path) -> Report:
     return Report(
         state_dir=str(state_dir),
         holder=lock.holder(state_dir),
-        pipelines=[_inspect_pipeline(directory) for directory in pipelines(state_dir)],
+        pipelines=[inspect_pipeline(directory) for directory in pipelines(state_dir)],
     )
 
 
-def _inspect_pipeline(directory: Path) -> PipelineReport:
+def inspect_pipeline(directory: Path) -> PipelineReport:
+    """Look at the directory of one pipeline; raises OSError if its checkpoint cannot be read."""
     damage: list[str] = []
     for generation in generations(directory):
         state = generation.state

@@ -34,10 +34,15 @@ def raise_descriptor_limit() -> int:
     return soft
 
 
+def wanted_descriptors(stages: Iterable[Stage]) -> int:
+    """Give how many files a process with all these stages may want to have open."""
+    return OTHERS + sum(stage.descriptors() for stage in stages)
+
+
 def warn_of_few_descriptors(stages: Iterable[Stage]) -> None:
     """Say so if all these stages together may want to have more files open than this process may."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    wanted = OTHERS + sum(stage.descriptors() for stage in stages)
+    wanted = wanted_descriptors(stages)
     if limit != resource.RLIM_INFINITY and wanted > limit:
         _log.warning(
             "there may be too few descriptors for all pipelines together (raise the hard limit, LimitNOFILE= with "
@@ -46,16 +51,16 @@ def warn_of_few_descriptors(stages: Iterable[Stage]) -> None:
         )
 
 
-def mounts() -> Iterator[tuple[str, str]]:
+def mounts(table: Path | None = None) -> Iterator[tuple[str, str]]:
     """Give each mount point, and the type of what is mounted there; nothing without /proc.
 
-    See proc_pid_mountinfo(5).
+    `table` is that of another process. See proc_pid_mountinfo(5).
     """
     try:
-        table = Path(MOUNTS).read_text(errors="surrogateescape")
+        lines = (table or Path(MOUNTS)).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return
-    for line in table.splitlines():
+    for line in lines:
         mount, _, about = line.partition(" - ")
         yield _ESCAPED.sub(lambda match: chr(int(match[1], 8)), mount.split(" ")[4]), about.split(" ")[0]
 

@@ -34,6 +34,7 @@ from msgspec import Meta
 
 from tailrace.batch import Batch, Position
 from tailrace.context import Context
+from tailrace.finding import Finding, Surroundings
 from tailrace.records import Record
 from tailrace.reject import Reject
 from tailrace.span import Span
@@ -112,6 +113,14 @@ class Stage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, dict=True,
     def descriptors(self) -> int:
         """Say how many files it may hold open at once, at most; a start warns if the process may not have so many."""
         return 0
+
+    def examine(self, surroundings: Surroundings) -> Iterable[Finding]:
+        """Say whether what should reach this stage, or leave it, does, as far as it can be seen from outside.
+
+        Asked by `tailrace doctor` of a stage that was only made, perhaps while a service runs with the same options:
+        it changes nothing, waits for nobody, and reads so much at most that a person would wait for it.
+        """
+        return ()
 
     def close(self) -> None:
         """Let go of descriptors and threads. May be called at any time and twice; nothing correct depends on it."""

@@ -21,6 +21,7 @@ from tailrace import (
     EVENT_TIME_FIELDS,
     Batch,
     Claim,
+    Finding,
     Ledger,
     Measure,
     Memo,
@@ -29,6 +30,7 @@ from tailrace import (
     Payload,
     Position,
     Sink,
+    Surroundings,
     Template,
     TimeSlicer,
     fit_path,
@@ -242,6 +244,10 @@ class File(Sink, kw_only=True):
     def descriptors(self) -> int:
         """The files that a commit writes together, their directory, and the lock."""
         return self.max_open_files + 3
+
+    def examine(self, surroundings: Surroundings) -> Iterable[Finding]:
+        """Say how much room there is for the files."""
+        yield surroundings.room(self._claim.directory)
 
     def measures(self) -> Iterable[Measure]:
         """Say what was deleted, if that is asked for."""

@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import msgspec
 from msgspec import Meta, field
 
-from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Source, Span, mounts
+from tailrace import Batch, Context, Finding, Measure, OptionError, Position, Source, Span, Surroundings
 from tailrace_plugins.tailing.descriptors import Descriptors
 from tailrace_plugins.tailing.file import Key
-from tailrace_plugins.tailing.files import LogState
+from tailrace_plugins.tailing.files import LogState, parse_state
 from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.log import Log
 from tailrace_plugins.tailing.patterns import Patterns
@@ -131,16 +130,15 @@ class Tail(Source, kw_only=True):
         patterns = self._reading.patterns
         for key, value in (position or {}).items():
             if value is not None and patterns.matches(key):
-                self._add(key, _parse(key, value), first_start=False)
+                self._add(key, parse_state(key, value), first_start=False)
         for path in patterns.literals:
             if patterns.matches(path):
                 # without a position of its own, it is a path that the config did not name before
                 self._add(patterns.live_path(path), None, first_start=True)
         self._scan(first_start=position is None)
         self._is_recorded = position is not None
-        for point, _ in mounts():
-            if patterns.matches(point) and os.path.isfile(point):
-                self.reports.mounted(point)
+        for path in patterns.mounted():
+            self.reports.mounted(path)
         for log in self._turn:
             log.look(self._scanned)  # now, so that what appears from now on is told from what was there
 
@@ -205,6 +203,13 @@ class Tail(Source, kw_only=True):
     def descriptors(self) -> int:
         """Files, and what wakes it."""
         return self.max_open_files + 1
+
+    def examine(self, surroundings: Surroundings) -> Iterable[Finding]:
+        """Look at the files, at who writes them, and at whoever else has a hand in it."""
+        from tailrace_plugins.examining.logs import Following, examine  # only one command needs it
+
+        patterns = Patterns(self.paths, self.exclude)
+        return examine(Following(patterns, self.read_from, self.max_line_bytes, self.watch), surroundings)
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""
@@ -288,10 +293,3 @@ class Tail(Source, kw_only=True):
             changed.update(dict.fromkeys(self._gone))
             self._gone.clear()
         return changed
-
-
-def _parse(key: str, value: object) -> LogState:
-    try:
-        return msgspec.convert(value, LogState)
-    except msgspec.ValidationError as error:
-        raise Damaged(f"the checkpoint's position of {key} cannot be understood: {error}") from None

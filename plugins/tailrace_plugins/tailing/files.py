@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tailrace import Damaged
 from tailrace_plugins.tailing.copies import is_copy, was_read_in
 from tailrace_plugins.tailing.file import File, FileState, Key, Replaced, Stamp
 from tailrace_plugins.tailing.history import Matches, Sighting, match
@@ -27,6 +28,14 @@ class LogState(msgspec.Struct, forbid_unknown_fields=True):
 
     queue: list[FileState]  # unfinished, oldest first
     done: list[FileState]  # finished, still there
+
+
+def parse_state(path: str, value: object) -> LogState:
+    """Read what the checkpoint keeps of the log at `path`. Raises Damaged."""
+    try:
+        return msgspec.convert(value, LogState)
+    except msgspec.ValidationError as error:
+        raise Damaged(f"the checkpoint's position of {path} cannot be understood: {error}") from None
 
 
 class Files:

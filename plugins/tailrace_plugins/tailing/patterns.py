@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from glob import has_magic, iglob
+from pathlib import Path
 
+from tailrace import mounts
 from tailrace_plugins.tailing.names import rotation
 
 
@@ -48,6 +50,15 @@ class Patterns:
                 if os.path.islink(path) and self.matches(os.path.realpath(path)):
                     continue  # the target is found by its own name; following both would give its lines twice
                 yield self.live_path(path)
+
+    def mounted(self, table: Path | None = None) -> Iterator[str]:
+        """Give the wanted files that are mounted by themselves, by a table of /proc, or else by that of this process.
+
+        What such a mount shows stays the same file when its writer begins another.
+        """
+        for point, _ in mounts(table):
+            if self.matches(point) and os.path.isfile(point):
+                yield point
 
     def directories(self) -> set[str]:
         """Give the directories in which a new file may appear, as far as the patterns name them."""
