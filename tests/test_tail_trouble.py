@@ -364,3 +364,12 @@ def test_real_mount_of_a_single_file_is_recognised(tmp_path: Path) -> None:
         pytest.skip("needs the right to mount")
     assert done.returncode == 0, done.stderr
     assert "log is mounted as a single file" in done.stderr
+
+
+def test_link_that_leads_to_itself_hides_no_rotated_file(tmp_path: Path) -> None:
+    (tmp_path / "audit-2026-11-23T05-00-00.000.log").symlink_to("audit-2026-11-23T05-00-00.000.log")
+    append(tmp_path / "audit-2026-11-23T06-00-00.000.log", b"a\n")
+    append(tmp_path / "audit.log", b"b\n")
+    follower = Follower(tmp_path, "audit.log")
+    assert follower.drain() == [b"a", b"b"]
+    assert follower.source.incomplete() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,9 @@ def rotated_files(path: str, listings: Listings, *, anew: bool = False) -> list[
                 continue
             try:
                 status = os.stat(os.path.join(directory, name))
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # gone, or a link that leads to itself
+                    raise
                 continue
             if is_regular(status):
                 found[place] = (rotated, Sighting(os.path.join(directory, name), status))
