@@ -1,0 +1,85 @@
+"""Conditions of other collectors, written in CEL.
+
+There a missing field is nil: unequal to everything, and an empty text to a regular expression. Here an expression
+that needs a missing field is false; so what has to be true then asks for the field first.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from tailrace import format_field, parse_field
+from tailrace_plugins.converting.outcome import Untranslatable
+from tailrace_plugins.converting.regexes import from_ruby, matches_nothing
+
+_NOT_TEXT: Final = frozenset(
+    (
+        *("user", "user.groups", "user.extra", "impersonatedUser", "sourceIPs", "objectRef", "responseStatus"),
+        *("responseStatus.details", "requestObject", "responseObject", "annotations", "metadata"),
+    )
+)
+_NUMBERS: Final = frozenset(("responseStatus.code",))
+
+Path = tuple[str, ...]
+
+
+def field_of(path: Path) -> str:
+    """Write a field; raises Untranslatable if there can be none of that name."""
+    try:
+        text = format_field(path)
+        parse_field(text)
+    except ValueError as error:
+        raise Untranslatable(f"there is no field like that here: {error}") from None
+    if text.startswith("["):
+        raise Untranslatable(f"a condition cannot name the field {text}")
+    return text
+
+
+def literal(value: str | float) -> str:
+    """Write a text or a number."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def matches(path: Path, pattern: str, *, negated: bool) -> str:
+    """Say that a regular expression of Ruby is found in a field's text; `negated`: that it is not."""
+    field = field_of(path)
+    if field in _NOT_TEXT:
+        raise Untranslatable(f"{field} is a list or a mapping, and a regular expression is not searched in one here")
+    ours = from_ruby(pattern, "cel")
+    text = f"string({field})" if field in _NUMBERS else field
+    term = f"{text}.matches({literal(ours)})"
+    if negated:
+        term = f"!{term}"
+    return f"(!has({field}) || {term})" if matches_nothing(ours) != negated else term
+
+
+def compare(path: Path, sign: str, value: str | float) -> str:
+    """Compare a field with a value: `==`, `!=`, `<`, `<=`, `>`, `>=`."""
+    field = field_of(path)
+    term = f"{field} {sign} {literal(value)}"
+    return f"(!has({field}) || {term})" if sign == "!=" else term
+
+
+def one_of(path: Path, values: list[str | float], *, negated: bool) -> str:
+    """Say that a field is one of several values; `negated`: that it is none of them."""
+    field = field_of(path)
+    term = f"{field} in [{', '.join(map(literal, values))}]"
+    return f"(!has({field}) || !({term}))" if negated else term
+
+
+def present(path: Path, *, negated: bool) -> str:
+    """Say that a field is there and not false; `negated`: that it is not."""
+    field = field_of(path)
+    return f"(!has({field}) || {field} == false)" if negated else f"(has({field}) && {field} != false)"
+
+
+def checked(text: str) -> str:
+    """Give the condition, if it is one. Raises Untranslatable."""
+    from tailrace_plugins.expression import Expression, ExpressionError
+
+    try:
+        Expression(text)
+    except ExpressionError as error:
+        raise Untranslatable(f"there is no such condition in CEL: {error}") from None
+    return text
