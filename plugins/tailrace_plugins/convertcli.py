@@ -153,8 +153,10 @@ def _write(contents: dict[str, bytes]) -> None:
 
 
 def _say(outcome: Outcome, imports: Iterable[Import]) -> None:
+    from tailrace_plugins.converting.outcome import in_order
+
     for title, remarks in (("not translated", outcome.remainder), ("note", outcome.notes)):
-        for remark in remarks:
+        for remark in in_order(remarks):
             print(f"{title}: {remark}", file=sys.stderr)
     for each in imports:
         print(f"{'position' if each.taken else 'position not taken over'}: {each.text}", file=sys.stderr)

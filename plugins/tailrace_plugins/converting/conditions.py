@@ -47,11 +47,21 @@ def matches(path: Path, pattern: str, *, negated: bool) -> str:
     if field in _NOT_TEXT:
         raise Untranslatable(f"{field} is a list or a mapping, and a regular expression is not searched in one here")
     ours = from_ruby(pattern, "cel")
+    _check_regex(ours)
     text = f"string({field})" if field in _NUMBERS else field
     term = f"{text}.matches({literal(ours)})"
     if negated:
         term = f"!{term}"
     return f"(!has({field}) || {term})" if matches_nothing(ours) != negated else term
+
+
+def _check_regex(pattern: str) -> None:
+    """Raise Untranslatable if CEL cannot search a pattern, which it says only when it does."""
+    from tailrace_plugins.expression import Expression
+
+    trouble = Expression(f"verb.matches({literal(pattern)})").evaluate(["get"])
+    if isinstance(trouble, str):
+        raise Untranslatable("the regular expression is none that CEL knows, which has no look-around")
 
 
 def compare(path: Path, sign: str, value: str | float) -> str:

@@ -31,20 +31,28 @@ def convert(text: str, file: str) -> Outcome:
             outcome.spare(section, "it is about fluentd's own process")
             section.see_all()
     found: list[tuple[Section, FoundSource]] = []
+    failed = False
     for section in root.sections:
         if section.name == "source":
             try:
                 found.append((section, fluentdsources.translate(section, outcome)))
             except Untranslatable as error:
-                outcome.fail(section, str(error))
+                _fail(section, error, outcome)
+                failed = True
     _merge(found)
     for section, source in found:
         pipeline = NewPipeline(outcome.name(_name(section, source)), source.stage)
         _Way(root, pipeline, source.time_fields, outcome).follow(source.flow, source.label, 0)
         leave_missing_out(pipeline)
         outcome.add(pipeline, section)
-    _say_of_the_rest(root, bool(found), outcome)
+    _say_of_the_rest(root, outcome, all_sources=bool(found) and not failed)
     return outcome
+
+
+def _fail(section: Section, error: Untranslatable, outcome: Outcome) -> None:
+    """Say that a section could not be translated, and so nothing in it."""
+    outcome.fail(section, str(error))
+    section.see_all()
 
 
 def _name(section: Section, source: FoundSource) -> str:
@@ -71,17 +79,21 @@ def _merge(found: list[tuple[Section, FoundSource]]) -> None:
     found[:] = kept
 
 
-def _say_of_the_rest(root: Section, has_sources: bool, outcome: Outcome) -> None:
+def _say_of_the_rest(root: Section, outcome: Outcome, *, all_sources: bool) -> None:
     """Say of all that was not looked at why it was not: nothing is left out in silence."""
     for label in root.sections:
         if label.name == "label" and any(inner.seen for inner in label.sections):
             label.seen = True
     for part in root.unseen():
         if isinstance(part, Section) and part.name in ("match", "filter", "label"):
-            where = "no event gets here: no source that could be translated gives it one"
             if part.argument == "@ERROR":
-                where = "events that cannot be processed go to the dead letter (`tailrace dead-letter`)"
-            outcome.fail(part, where if has_sources else "there is no source whose events could get here")
+                outcome.fail(part, "events that cannot be processed go to the dead letter (`tailrace dead-letter`)")
+            elif part.argument.startswith(("fluent.", "@FLUENT_LOG")):
+                outcome.spare(part, "it is about what fluentd says of itself; the log is on standard error")
+            elif all_sources:
+                outcome.spare(part, "no event gets here")
+            else:
+                outcome.fail(part, "no event gets here from a source that could be translated")
         elif not isinstance(part, Section) and part.key in ("@include", "include"):
             outcome.fail(part, "the file is not read; convert it too, or put its text here")
         else:
@@ -113,7 +125,7 @@ class _Way:
                 taken, rest = self._split(section, flow)
                 self._match(section, taken, label, rounds)
             except Untranslatable as error:
-                self._outcome.fail(section, str(error))
+                _fail(section, error, self._outcome)
                 if section.name == "filter" or takes is not Takes.ALL:
                     continue
                 return
@@ -158,8 +170,11 @@ class _Way:
         if clean is not None and (kind is None or kind.text != "rewrite_tag_filter"):
             return clean
         self._splits += 1
-        taken = replace(flow, prefix=f"taken{self._splits}", alone=False)
-        rest = replace(flow, prefix=f"rest{self._splits}", alone=False)
+        by_shape = [(shape, replace(flow, shapes=(shape,)).takes(pattern)) for shape in flow.shapes]
+        some = tuple(shape for shape, takes in by_shape if takes is not Takes.NONE)
+        others = tuple(shape for shape, takes in by_shape if takes is not Takes.ALL)
+        taken = replace(flow, shapes=some, prefix=f"taken{self._splits}", alone=False)
+        rest = replace(flow, shapes=others, prefix=f"rest{self._splits}", alone=False)
         first = NewStage({"type": "rewrite_tag", "tag": f"{rest.prefix}.{flow.tag()}"})
         first.comments.append(
             f"The first part of a tag tells the events that {section} takes from the others, for fluentd gives "
@@ -202,7 +217,7 @@ class _Way:
                 try:
                     self._sink(store, flow)
                 except Untranslatable as error:
-                    self._outcome.fail(store, str(error))
+                    _fail(store, error, self._outcome)
         else:
             self._sink(section, flow)
 

@@ -37,7 +37,7 @@ def convert(text: str, file: str) -> Outcome:
             source = logstashinputs.translate(statement, outcome)
             fields = logstashinputs.common(statement)
         except Untranslatable as error:
-            outcome.fail(statement, str(error))
+            _fail(statement, str(error), outcome)
             continue
         name = next((each.text() for each in statement.attributes if each.name == "id"), "audit")
         pipeline = NewPipeline(outcome.name(name), source)
@@ -55,6 +55,18 @@ def convert(text: str, file: str) -> Outcome:
         else:
             outcome.fail(part, "there is no input whose events could get here")
     return outcome
+
+
+def _fail(statement: Plugin | Conditional, why: str, outcome: Outcome) -> None:
+    """Say that a statement could not be translated, and so nothing in it."""
+    outcome.fail(statement, why)
+    if isinstance(statement, Plugin):
+        for attribute in statement.attributes:
+            attribute.seen = True
+        return
+    for branch in statement.branches:
+        for inner in branch.statements:
+            _fail(inner, "it is in a condition that could not be translated", outcome)
 
 
 def _unseen(statements: Statements) -> list[Attribute | Plugin]:
@@ -94,7 +106,7 @@ class _Way:
                 else:
                     self._add(logstashfilters.translate(statement, self._events, self._outcome), match)
             except Untranslatable as error:
-                self._fail(statement, str(error))
+                _fail(statement, str(error), self._outcome)
 
     def outputs(self, statements: Statements, match: str | None) -> None:
         """Translate outputs for the events that `match` tells."""
@@ -106,14 +118,7 @@ class _Way:
                     sink = logstashoutputs.translate(statement, self._events, self._outcome)
                     self._pipeline.sinks.append(_matching(sink, match))
             except Untranslatable as error:
-                self._fail(statement, str(error))
-
-    def _fail(self, statement: Plugin | Conditional, why: str) -> None:
-        self._outcome.fail(statement, why)
-        if isinstance(statement, Conditional):
-            for branch in statement.branches:
-                for inner in branch.statements:
-                    self._fail(inner, "it is in a condition that could not be translated")
+                _fail(statement, str(error), self._outcome)
 
     def _add(self, stages: list[NewStage], match: str | None) -> None:
         self._pipeline.filters += [_matching(stage, match) for stage in stages]
@@ -143,8 +148,9 @@ class _Way:
                 terms = [Term("not", [term]) for term in before] + ([branch.condition] if branch.condition else [])
                 text = " && ".join(logstashconditions.cel(term, resolve) for term in terms) or "true"
                 drops.append(NewStage({"type": "drop", "when": plain(checked(text))}))
-                for statement in branch.statements:
-                    statement.seen = True
+                branch.statements[0].seen = True
+                for statement in branch.statements[1:]:
+                    _fail(statement, "events are dropped before", self._outcome)
             if branch.condition is not None:
                 before.append(branch.condition)
         if not any(branch.statements and not _only_drops(branch) for branch in branches):

@@ -152,8 +152,8 @@ def _http(plugin: Plugin, outcome: Outcome) -> NewStage:
     port, host = plugin.take("port"), plugin.take("host")
     listen(
         stage,
-        host.text() if host else _ANYBODY,
-        port.text() if port else "8080",
+        constant(host.text()) if host else _ANYBODY,
+        constant(port.text()) if port else "8080",
         port or host or plugin,
         outcome,
     )

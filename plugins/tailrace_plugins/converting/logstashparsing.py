@@ -42,7 +42,7 @@ otherwise: "else" "{" statement* "}"
 ?operand: SELECTOR | STRING | NUMBER | array
 
 SECTION.2: "input" | "filter" | "output"
-BOTH: "and" | "nand"
+BOTH.2: /n?and(?![A-Za-z0-9_-])/
 SIGN: "==" | "!=" | "<=" | ">=" | "<" | ">"
 SEARCH: "=~" | "!~"
 SELECTOR.3: /(?:\[[^\[\],"'\s]+\])+/

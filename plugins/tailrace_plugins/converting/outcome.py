@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -100,10 +100,16 @@ class Outcome:
 
     def add(self, pipeline: NewPipeline, node: Node) -> None:
         """Take a pipeline, if it writes anywhere. `node` is where it begins."""
+        taken = {sink.options.get("path"): each.name for each in self.pipelines for sink in each.sinks}
+        for sink in list(pipeline.sinks):
+            path = sink.options.get("path")
+            if path is not None and path in taken:
+                pipeline.sinks.remove(sink)
+                self.fail(node, f"its events would go to {path} too, where those of the pipeline {taken[path]} go")
         if pipeline.sinks:
             self.pipelines.append(pipeline)
         else:
-            self.fail(node, "nothing that its events go to could be translated, so there is no pipeline for them")
+            self.fail(node, "its events would go nowhere, so there is no pipeline for them")
 
 
 def _add(remarks: list[Remark], node: Node, why: str) -> None:
@@ -117,12 +123,9 @@ class Untranslatable(Exception):  # noqa: N818 - it is said in a remark and ends
     """Something has no counterpart; the message says why."""
 
 
-def attempt(outcome: Outcome, node: Node, make: Callable[[], None]) -> None:
-    """Translate a part, or say why that cannot be done."""
-    try:
-        make()
-    except Untranslatable as error:
-        outcome.fail(node, str(error))
+def in_order(remarks: Iterable[Remark]) -> list[Remark]:
+    """Sort remarks by where they stand in the old config."""
+    return sorted(remarks, key=lambda remark: (remark.place.line, remark.place.column))
 
 
 def visible(text: str) -> str:

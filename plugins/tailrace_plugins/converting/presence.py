@@ -32,13 +32,21 @@ def leave_missing_out(pipeline: NewPipeline) -> None:
 
 def _name_by_field(pipeline: NewPipeline, made: str, own: str, later: list[NewStage]) -> None:
     """Let paths have the field itself where they have one that was made of it."""
-    if any(other.options["type"] not in ("rewrite_tag", "drop", "keep", "extract") for other in later):
+    if any(_may_change(other, made, own) for other in later):
         return
     for sink in pipeline.sinks:
         path = sink.options.get("path")
         if isinstance(path, str) and made in path:
             sink.options["path"] = path.replace(made, own)
             sink.comments.append(f"{own} not {made}: where it is missing its name is _none, which nothing can take.")
+
+
+def _may_change(stage: NewStage, made: str, own: str) -> bool:
+    """Tell whether a filter may change one of two fields, both in braces."""
+    fields = stage.options.get("fields")
+    if stage.options["type"] == "set" and isinstance(fields, dict):
+        return any(f"{{{field}" in (made[: len(field) + 1], own[: len(field) + 1]) for field in fields)
+    return stage.options["type"] not in ("rewrite_tag", "drop", "keep", "extract")
 
 
 def _texts(value: object) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import yaml
 
 from tailrace.document import Plain
-from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, Remark, visible
+from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, in_order, visible
 from tailrace_plugins.converting.schema import reads_audit_events
 from tailrace_plugins.converting.texts import plain
 
@@ -19,10 +19,10 @@ _STATE_DIR: Final = "${STATE_DIR:-/var/lib/tailrace}"
 
 def write(outcome: Outcome, file: str, state_dir: str | None) -> str:
     """Write the config; `file` is the old one."""
-    lines = list(_comment(f"Made by `tailrace convert` of {file} ({outcome.collector}).", ""))
+    lines = list(_comment(f"Made by `tailrace convert` of {file} ({outcome.collector})."))
     if outcome.variables:
         lines.append("#")
-        lines += _comment("Variables of the environment:", "")
+        lines += _comment("Variables of the environment:")
         for name, meaning in outcome.variables.items():
             lines += _comment(f"{name}  {meaning}", "  ")
     for title, remarks in (
@@ -33,7 +33,7 @@ def write(outcome: Outcome, file: str, state_dir: str | None) -> str:
         if remarks:
             lines.append("#")
             lines += _comment(title, "")
-            for remark in _in_order(remarks):
+            for remark in in_order(remarks):
                 lines += _comment(f"line {remark.place.line}: {remark.what}: {remark.why}", "  ")
     lines += ["", f"state_dir: {scalar(plain(state_dir) if state_dir else _STATE_DIR)}", "", "pipelines:"]
     for number, pipeline in enumerate(outcome.pipelines):
@@ -42,19 +42,16 @@ def write(outcome: Outcome, file: str, state_dir: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _in_order(remarks: Sequence[Remark]) -> list[Remark]:
-    return sorted(remarks, key=lambda remark: (remark.place.line, remark.place.column))
-
-
-def _comment(text: str, indent: str) -> Iterator[str]:
-    """Give a text as comments, in lines that are not too long."""
-    lines = textwrap.wrap(visible(text), _WIDTH - 2 - len(indent), subsequent_indent="  " if indent else "")
-    yield from (f"# {indent}{line}" for line in lines)
+def _comment(text: str, indent: str = "", margin: str = "") -> Iterator[str]:
+    """Give a text as comments behind a margin, in lines that are not too long."""
+    width = _WIDTH - 2 - len(indent) - len(margin)
+    lines = textwrap.wrap(visible(text), width, subsequent_indent="  " if indent else "", break_on_hyphens=False)
+    yield from (f"{margin}# {indent}{line}" for line in lines)
 
 
 def _pipeline(pipeline: NewPipeline) -> Iterator[str]:
     for comment in pipeline.comments:
-        yield from (f"  {line}" for line in _comment(comment, ""))
+        yield from _comment(comment, margin="  ")
     yield f"  {scalar(pipeline.name)}:"
     if not reads_audit_events(pipeline):
         yield "    schema: any"
@@ -66,14 +63,14 @@ def _pipeline(pipeline: NewPipeline) -> Iterator[str]:
         for stage in stages:
             lines = list(_stage(NewStage(stage.options), "        "))
             for comment in stage.comments:
-                yield from (f"      {line}" for line in _comment(comment, ""))
+                yield from _comment(comment, margin="      ")
             yield "      - " + lines[0].lstrip()
             yield from lines[1:]
 
 
 def _stage(stage: NewStage, indent: str) -> Iterator[str]:
     for comment in stage.comments:
-        yield from (indent + line for line in _comment(comment, ""))
+        yield from _comment(comment, margin=indent)
     yield from _mapping(stage.options, indent)
 
 

@@ -1,0 +1,56 @@
+"""The command `tailrace convert`, as a process, and what it writes, at work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tailrace.config import load
+from tailrace.document import Plain, parse
+from tailrace.registry import Registry
+from tailrace.service import Service
+from tailrace_plugins.converting.outcome import NewStage, Outcome
+from tailrace_plugins.converting.writing import write
+
+EXAMPLES = Path(__file__).parent / "data" / "convert"
+
+
+def tailrace(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tailrace", *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def example(name: str, directory: Path) -> Path:
+    """Give an example with its files in a directory of ours."""
+    path = directory / name
+    path.write_text((EXAMPLES / name).read_text().replace("/var/log", str(directory)))
+    return path
+
+
+def options(stages: list[NewStage]) -> list[dict[str, Plain]]:
+    return [stage.options for stage in stages]
+
+
+def lines(remarks: list[Any]) -> dict[int, str]:
+    """Give what is said of each line, without the file."""
+    return {remark.place.line: f"{remark.what}: {remark.why}" for remark in remarks}
+
+
+def run(outcome: Outcome, directory: Path) -> None:
+    """Write a config, see that it can be read back, check it, and run it to the end of its input."""
+    config = directory / "new.yaml"
+    config.write_text(write(outcome, "old.conf", str(directory / "state")))
+    value, problems = parse(config.read_text(), str(config), {})
+    assert value is not None
+    assert not problems
+    plans = load([config], Registry.standard(), {"HOSTNAME": "node-1"}).plans
+    assert Service(plans).run(once=True) == 0
