@@ -1,4 +1,4 @@
-"""The command `tailrace convert`, as a process, and what it writes, at work."""
+"""The command `tailrace convert`, in this process or one of its own, and what it writes, at work."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from typer.testing import CliRunner
 
 from tailrace.config import load
 from tailrace.document import Plain, parse
 from tailrace.registry import Registry
 from tailrace.service import Service
+from tailrace_plugins.convertcli import app
 from tailrace_plugins.converting.outcome import NewStage, Outcome
 from tailrace_plugins.converting.writing import write
 
@@ -27,6 +30,26 @@ def tailrace(*arguments: object, **environment: str) -> subprocess.CompletedProc
         timeout=60,
         check=False,
     )
+
+
+class Said(NamedTuple):
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def convert(*arguments: object) -> Said:
+    """Run the command in this process, which is quicker."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def run_once(config: Path) -> int:
+    """Run a config to the end of its input, in this process."""
+    return Service(load([config], Registry.standard(), {"HOSTNAME": "node-1"}).plans).run(once=True)
 
 
 def example(name: str, directory: Path) -> Path:
@@ -52,5 +75,4 @@ def run(outcome: Outcome, directory: Path) -> None:
     value, problems = parse(config.read_text(), str(config), {})
     assert value is not None
     assert not problems
-    plans = load([config], Registry.standard(), {"HOSTNAME": "node-1"}).plans
-    assert Service(plans).run(once=True) == 0
+    assert run_once(config) == 0
