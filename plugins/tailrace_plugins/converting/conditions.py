@@ -1,6 +1,6 @@
 """Conditions of other collectors, written in CEL.
 
-There a missing field is nil: unequal to everything, and an empty text to a regular expression. Here an expression
+There a missing field is nil: unequal to everything, and to fluentd an empty text. Here an expression
 that needs a missing field is false; so what has to be true then asks for the field first.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from tailrace import format_field, parse_field
 from tailrace_plugins.converting.outcome import Untranslatable
-from tailrace_plugins.converting.regexes import from_ruby, matches_nothing
+from tailrace_plugins.converting.regexes import from_ruby
 
 _NOT_TEXT: Final = frozenset(
     (
@@ -41,18 +41,20 @@ def literal(value: str | float) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def matches(path: Path, pattern: str, *, negated: bool) -> str:
-    """Say that a regular expression of Ruby is found in a field's text; `negated`: that it is not."""
+def matches(path: Path, pattern: str) -> str:
+    """Say that a regular expression of Ruby is found in a field's text; of a missing field, that it is not."""
     field = field_of(path)
     if field in _NOT_TEXT:
         raise Untranslatable(f"{field} is a list or a mapping, and a regular expression is not searched in one here")
     ours = from_ruby(pattern, "cel")
     _check_regex(ours)
     text = f"string({field})" if field in _NUMBERS else field
-    term = f"{text}.matches({literal(ours)})"
-    if negated:
-        term = f"!{term}"
-    return f"(!has({field}) || {term})" if matches_nothing(ours) != negated else term
+    return f"{text}.matches({literal(ours)})"
+
+
+def matches_or_is_missing(path: Path, pattern: str, *, negated: bool) -> str:
+    """Say that a field is missing, or that a regular expression is found in it; `negated`: or that it is not."""
+    return f"(!has({field_of(path)}) || {'!' * negated}{matches(path, pattern)})"
 
 
 def _check_regex(pattern: str) -> None:

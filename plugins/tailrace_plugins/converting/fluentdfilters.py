@@ -12,7 +12,7 @@ from tailrace_plugins.converting import conditions, rubyparsing
 from tailrace_plugins.converting.fluentdparsing import Param, Section
 from tailrace_plugins.converting.fluentdsources import NEEDLESS, is_true, listed, spare
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
-from tailrace_plugins.converting.regexes import from_ruby, takes_the_whole
+from tailrace_plugins.converting.regexes import from_ruby, matches_nothing, takes_the_whole
 from tailrace_plugins.converting.tagflow import Flow, Shape, joined
 from tailrace_plugins.converting.texts import fill, fixed, place, plain, use_hostname
 
@@ -124,11 +124,11 @@ def grep(section: Section, outcome: Outcome) -> list[NewStage]:
         if len(names) != 1 or not found:
             raise Untranslatable(f"<{group.name}> of line {group.place.line} mixes regexp and exclude, or has neither")
         sign = " && " if group.name == "and" else " || "
-        terms = [conditions.matches(*pair, negated=False) for pair in found]
+        terms = [_found(*pair) for pair in found]
         (kept if "regexp" in names else dropped).append(sign.join(f"({term})" for term in terms))
     stages = []
     for pairs, kind, sign in ((kept, "keep", " && "), (dropped, "drop", " || ")):
-        terms = [each if isinstance(each, str) else conditions.matches(*each, negated=False) for each in pairs]
+        terms = [each if isinstance(each, str) else _found(*each) for each in pairs]
         if terms:
             text = sign.join(f"({term})" for term in terms) if len(terms) > 1 else terms[0]
             stages.append(NewStage({"type": kind, "when": plain(conditions.checked(text))}))
@@ -136,6 +136,13 @@ def grep(section: Section, outcome: Outcome) -> list[NewStage]:
     if not stages:
         raise Untranslatable("it has no pattern")
     return stages
+
+
+def _found(path: tuple[str, ...], pattern: str) -> str:
+    """Say that a pattern is found in a field, of which a missing one is an empty text."""
+    if matches_nothing(from_ruby(pattern, "cel")):
+        return conditions.matches_or_is_missing(path, pattern, negated=False)
+    return conditions.matches(path, pattern)
 
 
 def _patterns(section: Section, kind: str) -> Iterator[tuple[tuple[str, ...], str] | str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tailrace_plugins.converting import conditions
 from tailrace_plugins.converting.logstashparsing import Term
 from tailrace_plugins.converting.outcome import Untranslatable
-from tailrace_plugins.converting.regexes import from_ruby
+from tailrace_plugins.converting.regexes import from_ruby, matches_nothing, of_some_text
 
 Path = tuple[str, ...]
 Resolve = Callable[[Path], Path]
@@ -41,7 +41,9 @@ def cel(term: Term, resolve: Resolve, *, negated: bool = False) -> str:
     if term.kind == "in":
         return conditions.one_of(path, _values(term), negated=negated)
     if term.kind == "search":
-        return conditions.matches(path, str(term.value), negated=negated != (term.sign == "!~"))
+        if negated != (term.sign == "!~"):
+            return conditions.matches_or_is_missing(path, str(term.value), negated=True)
+        return conditions.matches(path, str(term.value))
     (value,) = _values(term)
     if term.sign in ("==", "!="):
         return conditions.compare(path, "==" if (term.sign == "==") != negated else "!=", value)
@@ -76,9 +78,11 @@ def asked(term: Term, resolve: Resolve, *, negated: bool) -> list[Test]:
         return [test for each in term.terms for test in asked(each, resolve, negated=inside)]
     path = _path(term, resolve)
     if term.kind == "present":
-        return [Test(path, r"(?s)\A(?!false\Z).", negated)]
+        return [Test(path, r"\A(?!\Z|false\Z)" if negated else r"\A(?!false\Z)", negated)]
     if term.kind == "search":
-        return [Test(path, from_ruby(str(term.value), "python"), negated != (term.sign == "!~"))]
+        invert = negated != (term.sign == "!~")
+        pattern = from_ruby(str(term.value), "python")
+        return [Test(path, of_some_text(pattern) if invert and matches_nothing(pattern) else pattern, invert)]
     if term.kind == "compare" and term.sign not in ("==", "!="):
         raise Untranslatable(f"`{term.sign}` can decide which events are dropped, not which way they go")
     values = "|".join(re.escape(str(value)) for value in _values(term))

@@ -53,6 +53,12 @@ def matches_nothing(pattern: str) -> bool:
     return re.search(pattern.replace(r"\z", r"\Z"), "") is not None
 
 
+def of_some_text(pattern: str) -> str:
+    """Let a pattern that `from_ruby` gave be found in no empty text: that stands for a missing field."""
+    end = pattern.find(")") + 1 if pattern.startswith("(?") and pattern[2:3].isalpha() and pattern[2] != "P" else 0
+    return rf"{pattern[:end]}\A(?=[\s\S])[\s\S]*?(?:{pattern[end:]})"
+
+
 def _without_slashes(text: str) -> tuple[str, str]:
     end = text.rfind("/")
     if not text.startswith("/") or end < 1 or not set(text[end + 1 :]) <= set("imxonu"):

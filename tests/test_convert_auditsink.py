@@ -1,0 +1,115 @@
+"""What becomes of AuditSinks."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from converting import EXAMPLES, convert, lines
+
+from tailrace.document import Plain, parse
+from tailrace_plugins.converting import auditsink
+from tailrace_plugins.converting.outcome import ParseError
+from tailrace_plugins.policy.policy import Policy
+
+HEAD = "apiVersion: auditregistration.k8s.io/v1alpha1\nkind: AuditSink\nmetadata: {name: %s}\n"
+TEXT = (EXAMPLES / "auditsink.yaml").read_text()
+
+
+def sink(change: str, to: str) -> list[dict[str, Plain]]:
+    outcome = auditsink.convert(TEXT.replace(change, to), "old.yaml", Path("/etc/tailrace/new.yaml"))
+    assert not outcome.remainder
+    return [stage.options for pipeline in outcome.pipelines for stage in pipeline.sinks]
+
+
+def test_the_example_of_the_documentation_is_a_pipeline_with_its_policy_beside_it(tmp_path: Path) -> None:
+    out = tmp_path / "new.yaml"
+    result = convert(EXAMPLES / "auditsink.yaml", "-o", out, "--state-dir", tmp_path / "state")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    value, problems = parse(out.read_text(), str(out), {})
+    assert value is not None
+    assert not problems
+    assert value.plain() == {
+        "state_dir": str(tmp_path / "state"),
+        "pipelines": {
+            "mysink": {
+                "source": {"type": "webhook", "listen": "127.0.0.1:8888", "tag": "audit"},
+                "filters": [{"type": "audit_policy", "file": str(tmp_path / "mysink-policy.yaml")}],
+                "sinks": [
+                    {"type": "webhook", "url": "https://audit.app", "throttle_qps": 10, "throttle_burst": 15},
+                ],
+            }
+        },
+    }
+    policy = Policy.parse((tmp_path / "mysink-policy.yaml").read_text(), "policy")
+    assert policy.omit_stages == {"RequestReceived", "ResponseStarted", "Panic"}
+    assert [rule.level for rule in policy.rules] == ["Metadata"]
+    assert convert(EXAMPLES / "auditsink.yaml", "-o", tmp_path / "other.yaml").returncode == 2, "the policy is there"
+
+
+def test_a_service_and_a_bundle_of_authorities_are_taken() -> None:
+    bundle = base64.b64encode(b"-----BEGIN CERTIFICATE-----\n").decode()
+    service = f"service: {{name: audit, namespace: ops, path: /in, port: 8443}}\n      caBundle: {bundle}"
+    assert sink('url: "https://audit.app"', service) == [
+        {
+            "type": "webhook",
+            "url": "https://audit.ops.svc:8443/in",
+            "ca": "/etc/tailrace/mysink-ca.pem",
+            "throttle_qps": 10,
+            "throttle_burst": 15,
+        }
+    ]
+    outcome = auditsink.convert(TEXT.replace('url: "https://audit.app"', service), "old.yaml", Path("/etc/tailrace/n"))
+    assert outcome.files["/etc/tailrace/mysink-ca.pem"] == b"-----BEGIN CERTIFICATE-----\n"
+
+
+def test_several_documents_and_lists_are_several_pipelines() -> None:
+    item = "  - " + TEXT.split("\n", 1)[1].replace("\n", "\n    ").rstrip()
+    text = f"{TEXT}---\n# nothing\n---\nkind: List\napiVersion: v1\nitems:\n{item}\n"
+    outcome = auditsink.convert(text, "old.yaml", Path("/etc/new.yaml"))
+    assert not outcome.remainder
+    assert [(pipeline.name, pipeline.source.options["listen"]) for pipeline in outcome.pipelines] == [
+        ("mysink", "127.0.0.1:8888"),
+        ("mysink-2", "127.0.0.1:8889"),
+    ]
+    assert "The API server has one webhook backend" in outcome.pipelines[0].comments[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "line"),
+    [
+        ("kind: AuditSink", "kind: Pod", 2),
+        ("v1alpha1", "v1", 2),
+        ("  policy:", "  polices: {}\n  policy:", 7),
+        ("      qps: 10", "      rate: 3\n      qps: 10", 13),
+        ("level: Metadata", "level: metadata", 2),
+        ("- ResponseComplete", "- Response", 2),
+        ("https://audit.app", "http://audit.app", 2),
+        ("https://audit.app", "https://u:hunter2@audit.app", 2),
+        ('url: "https://audit.app"', "service: {name: x}", 2),
+        ('url: "https://audit.app"', 'url: "https://audit.app"\n      caBundle: "%%%"', 2),
+    ],
+)
+def test_what_is_not_translated_is_named(change: str, to: str, line: int) -> None:
+    outcome = auditsink.convert(TEXT.replace(change, to), "old.yaml", Path("/etc/new.yaml"))
+    assert list(lines(outcome.remainder)) == [line]
+    assert "hunter2" not in str(outcome.remainder)
+
+
+def test_labels_and_what_else_an_object_has_are_not_needed() -> None:
+    outcome = auditsink.convert(TEXT.replace("  name: mysink", "  name: mysink\n  uid: x"), "old.yaml", Path("/n"))
+    assert not outcome.remainder
+    assert list(lines(outcome.needless)) == [6]
+
+
+def test_an_auditsink_without_stages_got_nothing_and_now_gets_all() -> None:
+    text = TEXT.replace("    stages:\n      - ResponseComplete\n", "")
+    outcome = auditsink.convert(text, "old.yaml", Path("/etc/new.yaml"))
+    assert "omitStages" not in outcome.files["/etc/mysink-policy.yaml"].decode()
+    assert "sent nothing at all" in lines(outcome.notes)[2]
+
+
+def test_what_is_not_yaml_is_said_with_the_line_of_its_document() -> None:
+    with pytest.raises(ParseError, match=r"^old\.yaml:\d+:"):
+        auditsink.convert(TEXT + "---\na: [\n", "old.yaml", Path("/etc/new.yaml"))
