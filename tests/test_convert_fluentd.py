@@ -175,6 +175,14 @@ def test_new_tags_begin_anew_at_the_top_and_what_no_rule_takes_ends(tmp_path: Pa
     assert outputs(tmp_path, text) == {"users-a": ["0", "6"], "other": ["3", "4", "5"]}
 
 
+@pytest.mark.parametrize(
+    "rule", ["pattern a\ntag x.$1", "pattern (a)\ninvert true\ntag x.$1", "pattern a\ntag ${x}", "tag x"]
+)
+def test_a_rule_that_cannot_be_leaves_its_match_untranslated(rule: str) -> None:
+    text = f"<match k>\n@type rewrite_tag_filter\n<rule>\nkey verb\n{rule}\n</rule>\n</match>\n"
+    assert sorted(lines(converted(text).remainder)) == [1, 7]
+
+
 def test_labels_and_copies_are_followed(tmp_path: Path) -> None:
     store = file("x", "NAME").replace("<match x>", "<store>").replace("</match>", "</store>")
     copy = f"<match **>\n@type copy\n{store.replace('NAME', 'one')}{store.replace('NAME', 'two')}</match>\n"

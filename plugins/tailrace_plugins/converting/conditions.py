@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from tailrace import format_field, parse_field
 from tailrace_plugins.converting.outcome import Untranslatable
 from tailrace_plugins.converting.regexes import from_ruby
+from tailrace_plugins.converting.texts import field_name
 
 _NOT_TEXT: Final = frozenset(
     (
@@ -26,11 +26,7 @@ Path = tuple[str, ...]
 
 def field_of(path: Path) -> str:
     """Write a field; raises Untranslatable if there can be none of that name."""
-    try:
-        text = format_field(path)
-        parse_field(text)
-    except ValueError as error:
-        raise Untranslatable(f"there is no field like that here: {error}") from None
+    text = field_name(path)
     if text.startswith("["):
         raise Untranslatable(f"a condition cannot name the field {text}")
     return text

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from tailrace import format_field, parse_field
+from tailrace import parse_field
 from tailrace.document import Plain
 from tailrace_plugins.converting import conditions, rubyparsing
 from tailrace_plugins.converting.fluentdparsing import Param, Section
@@ -14,7 +15,7 @@ from tailrace_plugins.converting.fluentdsources import NEEDLESS, is_true, listed
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
 from tailrace_plugins.converting.regexes import from_ruby, matches_nothing, takes_the_whole
 from tailrace_plugins.converting.tagflow import Flow, Shape, joined
-from tailrace_plugins.converting.texts import fill, fixed, place, plain, use_hostname
+from tailrace_plugins.converting.texts import field_name, fill, fixed, place, plain, use_hostname
 
 UNMATCHED: Final = "unmatched"
 """The tag of events that no rule takes, right before they are dropped."""
@@ -44,7 +45,8 @@ def transformer(section: Section, flow: Flow, outcome: Outcome) -> tuple[list[Ne
     for record in section.children("record"):
         for param in record.params:
             try:
-                stage = _made(param, flow, outcome)
+                name = field_name((param.key,))
+                stage = _made(param, name, flow, outcome)
             except Untranslatable as error:
                 outcome.fail(param, str(error))
                 continue
@@ -54,20 +56,20 @@ def transformer(section: Section, flow: Flow, outcome: Outcome) -> tuple[list[Ne
                 if "default" in stage.options:
                     present.add(param.key)
             else:
-                fields[format_field((param.key,))] = stage
+                fields[name] = stage
                 present.add(param.key)
     if fields:
         stages.append(NewStage({"type": "set", "fields": fields}))
     removed = section.take("remove_keys")
     if removed is not None:
         paths = [accessor(each) for each in listed(removed)]
-        stages.append(NewStage({"type": "drop_keys", "keys": [format_field(path) for path in paths]}))
+        stages.append(NewStage({"type": "drop_keys", "keys": [field_name(path) for path in paths]}))
         present -= {path[0] for path in paths}
     spare(section, {**NEEDLESS, **_TRANSFORMER}, outcome)
     return stages, replace(flow, present=frozenset(present))
 
 
-def _made(param: Param, flow: Flow, outcome: Outcome) -> NewStage | str:
+def _made(param: Param, into: str, flow: Flow, outcome: Outcome) -> NewStage | str:
     """Give the stage that sets a field, or the value for `set`."""
     if param.ruby:
         raise Untranslatable("the value has Ruby in it that fluentd runs when it starts")
@@ -79,7 +81,7 @@ def _made(param: Param, flow: Flow, outcome: Outcome) -> NewStage | str:
         return f"${{{name}}}"
     if text.startswith("${record") and text.endswith("}") and text.count("${") == 1:
         found = rubyparsing.parse(text[2:-1])
-        options: dict[str, Plain] = {"type": "extract", "field": format_field(found.path), "into": param.key}
+        options: dict[str, Plain] = {"type": "extract", "field": field_name(found.path), "into": into}
         if found.default is not None:
             options["default"] = plain(found.default)
         return NewStage(options)
@@ -217,6 +219,8 @@ def _rule(rule: _Rule, flow: Flow, cut: int, outcome: Outcome) -> tuple[dict[str
     path = accessor(rule.key)
     whole = takes_the_whole(rule.pattern) and not rule.invert
     always = whole and len(path) == 1 and path[0] in flow.present
+    regex = from_ruby(rule.pattern, "python")
+    groups = re.compile(regex).groups
     shape: list[str | None] = []
     tag_shape: list[str | None] = list(flow.shapes[0][cut:]) if len(flow.shapes) == 1 else [None]
 
@@ -224,6 +228,8 @@ def _rule(rule: _Rule, flow: Flow, cut: int, outcome: Outcome) -> tuple[dict[str
         made = ""
         for piece in _groups(text):
             if piece.startswith("$"):
+                if rule.invert or int(piece[1:]) not in range(1, groups + 1):
+                    raise Untranslatable(f"{piece} in the tag: the pattern has no such group, or must not match")
                 made += place(path) if always else piece
                 shape.append(None)
             elif piece:
@@ -243,7 +249,7 @@ def _rule(rule: _Rule, flow: Flow, cut: int, outcome: Outcome) -> tuple[dict[str
     tag = (f"{flow.prefix}." if flow.prefix else "") + fill(text, literal, value)
     made: dict[str, Plain] = {"tag": tag}
     if not always:
-        made |= {"field": format_field(path), "pattern": plain(from_ruby(rule.pattern, "python"))}
+        made |= {"field": field_name(path), "pattern": plain(regex)}
     if rule.invert:
         made["invert"] = True
     return made, joined(shape), always

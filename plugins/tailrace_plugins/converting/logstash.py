@@ -7,7 +7,6 @@ of a branch take the events that have that part.
 
 from __future__ import annotations
 
-from tailrace import format_field
 from tailrace.document import Plain
 from tailrace_plugins.converting import (
     logstashconditions,
@@ -20,7 +19,7 @@ from tailrace_plugins.converting.conditions import checked
 from tailrace_plugins.converting.logstashfilters import Events
 from tailrace_plugins.converting.logstashparsing import Attribute, Branch, Conditional, Plugin, Term
 from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, Untranslatable
-from tailrace_plugins.converting.texts import plain
+from tailrace_plugins.converting.texts import field_name, plain
 
 Statements = list[Plugin | Conditional]
 
@@ -173,7 +172,7 @@ class _Way:
 
 
 def _rule(test: logstashconditions.Test, tag: str) -> dict[str, Plain]:
-    made: dict[str, Plain] = {"field": format_field(test.field), "pattern": plain(test.pattern)}
+    made: dict[str, Plain] = {"field": field_name(test.field), "pattern": plain(test.pattern)}
     return made | ({"invert": True} if test.invert else {}) | {"tag": tag}
 
 

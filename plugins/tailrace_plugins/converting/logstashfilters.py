@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tailrace import format_field
 from tailrace.document import Plain
 from tailrace_plugins.converting.logstashinputs import NEEDLESS, spare
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin, selector
 from tailrace_plugins.converting.logstashtexts import constant, template
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
+from tailrace_plugins.converting.texts import field_name
 
 _ADDED: Final = frozenset(("@timestamp", "@version", "@metadata", "host", "headers", "message", "path", "log", "event"))
 _MUTATE: Final = (
@@ -95,7 +95,7 @@ def _date(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage]:
         raise Untranslatable("a date is read for @timestamp alone, from a field in a format")
     if set(texts[1:]) != {"ISO8601"}:
         raise Untranslatable("times of audit events are RFC 3339, which is ISO8601; no other format is read")
-    events.time_fields = [format_field(events.resolve(selector(texts[0])))]
+    events.time_fields = [field_name(events.resolve(selector(texts[0])))]
     outcome.spare(match, "sinks read the time in the event (`time_fields`)")
     for name in ("timezone", "locale", "tag_on_failure"):
         option = plugin.take(name)
@@ -134,7 +134,7 @@ def _rename(option: Attribute, events: Events, outcome: Outcome) -> list[NewStag
             continue
         source = events.resolve(old)
         target = new[len(events.root) :] if new[: len(events.root)] == events.root else new
-        keys[format_field(source)] = format_field(target)
+        keys[field_name(source)] = field_name(target)
         if target == new:
             events.made.add(new[0])
     return [NewStage({"type": "rename_keys", "keys": keys})] if keys else []
@@ -144,7 +144,7 @@ def _copy(option: Attribute, events: Events) -> list[NewStage]:
     stages = []
     for old, new in option.pairs().items():
         source, target = events.resolve(selector(old)), selector(str(new))
-        stages.append(NewStage({"type": "extract", "field": format_field(source), "into": format_field(target)}))
+        stages.append(NewStage({"type": "extract", "field": field_name(source), "into": field_name(target)}))
         events.made.add(target[0])
     return stages
 
@@ -158,7 +158,7 @@ def _set(option: Attribute, events: Events, outcome: Outcome) -> list[NewStage]:
         except Untranslatable:
             if path[0].startswith("@"):
                 raise
-        fields[format_field(path)] = _value(path[-1], value, option, events, outcome)
+        fields[field_name(path)] = _value(path[-1], value, option, events, outcome)
         events.made.add(path[0])
     return [NewStage({"type": "set", "fields": fields})] if fields else []
 
@@ -192,7 +192,7 @@ def _common(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage]:
             except Untranslatable:
                 beside.append(text)
             else:
-                keys.append(format_field(path))
+                keys.append(field_name(path))
         if keys:
             stages.append(NewStage({"type": "drop_keys", "keys": keys}))
         if beside:

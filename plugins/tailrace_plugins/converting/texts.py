@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tailrace import format_field
+from tailrace import format_field, parse_field
 from tailrace_plugins.converting.outcome import Outcome, Untranslatable
 
 _TIMES: Final = "YmdHMS"
@@ -22,9 +22,19 @@ def fixed(text: str) -> str:
     return plain(text).replace("{", "{{").replace("}", "}}")
 
 
+def field_name(path: tuple[str, ...]) -> str:
+    """Write a field; raises Untranslatable if there can be none of that name."""
+    try:
+        text = format_field(path)
+        parse_field(text)
+    except ValueError:
+        raise Untranslatable(f"{'.'.join(path)} cannot be the name of a field here") from None
+    return text
+
+
 def place(path: tuple[str, ...]) -> str:
     """Write a field's place in a template."""
-    return f"{{{format_field(path)}}}"
+    return f"{{{field_name(path)}}}"
 
 
 def timed(text: str) -> str:
