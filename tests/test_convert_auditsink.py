@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from converting import EXAMPLES, convert, lines
+from converting import EXAMPLES, convert, lines, tailrace
 
 from tailrace.document import Plain, parse
 from tailrace_plugins.converting import auditsink
@@ -113,3 +113,10 @@ def test_an_auditsink_without_stages_got_nothing_and_now_gets_all() -> None:
 def test_what_is_not_yaml_is_said_with_the_line_of_its_document() -> None:
     with pytest.raises(ParseError, match=r"^old\.yaml:\d+:"):
         auditsink.convert(TEXT + "---\na: [\n", "old.yaml", Path("/etc/new.yaml"))
+
+
+def test_the_config_passes_check(tmp_path: Path) -> None:
+    pytest.importorskip("tailrace_plugins.sinks.webhook", reason="AuditSinks need the sink")
+    out = tmp_path / "new.yaml"
+    assert convert(EXAMPLES / "auditsink.yaml", "-o", out).returncode == 0
+    assert tailrace("check", out).stdout == "ok: mysink: webhook -> audit_policy -> webhook\n"
