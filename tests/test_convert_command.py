@@ -28,6 +28,10 @@ def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path: Path) -> 
     assert out.read_text() == "mine\n"
     assert convert(EXAMPLES / "by-user.conf", "-o", out, "--force").returncode == 0
     assert out.stat().st_mode & 0o777 == 0o640
+    old = tmp_path / "old.conf"
+    old.write_text((EXAMPLES / "by-user.conf").read_text())
+    assert "is the old config itself" in convert(old, "-o", old, "--force").stderr
+    assert old.read_text() == (EXAMPLES / "by-user.conf").read_text()
 
 
 def test_what_is_not_translated_stands_in_the_config_and_ends_with_3(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_tag_in_a_path_has_no_part_that_tells_matches_apart(tmp_path: Path) 
         "v.list-list": ["2"],
         "v.watch-watch": ["3"],
         "v.a-a": ["4"],
-        "v.a.b-a": ["5"],
+        "v.a.b-a.b": ["5"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def rest(directory: Path) -> list[int]:
 
 def test_reading_goes_on_in_the_file_that_was_rotated_since(tmp_path: Path) -> None:
     made = logs(tmp_path, old=events(0, 10), rotated=events(10, 10), live=events(20, 10))
+    made["old"].with_suffix(".log.gz").write_bytes(gzip.compress(made["old"].read_bytes()))
+    made["old"].unlink()
     live = tmp_path / "logs" / "audit.log"
     positions = pos_file(tmp_path, (live, len(events(10, 4)), made["rotated"].stat().st_ino))
     result = import_(tmp_path, positions)

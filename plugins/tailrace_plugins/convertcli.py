@@ -69,6 +69,8 @@ def convert(
         _say(outcome, [])
         fail(f"{file}: nothing of it could be translated, so there is no config", INCOMPLETE)
     contents = dict(outcome.files)
+    if import_positions and state_dir is None:
+        state_dir = Path(os.environ.get("STATE_DIR") or _STATE_DIR)
     directory = str(state_dir.absolute()) if state_dir else None
     text = writing.write(outcome, str(file), directory)
     if out is not None:
@@ -76,7 +78,9 @@ def convert(
         existing = [path for path in contents if os.path.lexists(path)]
         if existing and not force:
             fail(f"{', '.join(existing)}: there already; give another name, or --force to replace", BAD_USAGE)
-    imports = _import(outcome, import_positions, Path(directory or os.environ.get("STATE_DIR") or _STATE_DIR))
+        if out.exists() and out.samefile(file):
+            fail(f"{out} is the old config itself; give the new one another name", BAD_USAGE)
+    imports = _import(outcome, import_positions, state_dir or Path())
     if out is None:
         print(text, end="")
     else:

@@ -109,7 +109,7 @@ def tag_or_host(name: str, flow: Flow, outcome: Outcome, removed: int = 0) -> st
         at = int(number)
         own = removed + at if at >= 0 else at
         if kind in ("tag_parts", "tag"):
-            return flow.tag(own, own + 1)
+            return flow.part(own)
         if kind == "tag_prefix" and at >= 0:
             return flow.tag(removed, own + 1)
         if kind == "tag_suffix" and at >= 0:

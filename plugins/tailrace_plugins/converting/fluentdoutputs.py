@@ -104,7 +104,10 @@ def _file(places: list[Section], flow: Flow, time_fields: list[str], outcome: Ou
 
     def value(name: str) -> str:
         if name.partition("[")[0] in ("tag", "tag_parts", "tag_prefix", "tag_suffix", "hostname"):
-            return tag_or_host(name, flow, outcome, cut)
+            text = tag_or_host(name, flow, outcome, cut)
+            if name.startswith(("tag[", "tag_parts[")) and ":" in text:
+                outcome.note(path, f"{text} for ${{{name}}}: else a value with dots would be taken for another one")
+            return text
         if name == "chunk_id":
             raise Untranslatable("${chunk_id} has no counterpart, for there are no chunks")
         return place(accessor(name))

@@ -64,6 +64,8 @@ def translate(plugin: Plugin, outcome: Outcome) -> NewStage:
     codec = plugin.take("codec")
     if codec is not None:
         _codec(codec, plugin.name == "http", outcome)
+    elif plugin.name == "file":
+        outcome.note(plugin, "a line is not put into a field `message`: it is the event, in JSON")
     spare(plugin, {**NEEDLESS, **(_HTTP if plugin.name == "http" else _FILE)}, outcome)
     return stage
 

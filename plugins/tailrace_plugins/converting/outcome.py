@@ -133,7 +133,7 @@ def visible(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-_SECRET = ("password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "credential", "auth")
+_SECRET = ("password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "credential", "authorization")
 
 
 def is_secret(name: str) -> bool:

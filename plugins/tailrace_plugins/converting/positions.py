@@ -217,8 +217,8 @@ def _start(file: Sighting, offset: int) -> tuple[int, str]:
 def _state_of(file: Sighting, offset: int | None) -> dict[str, Any]:
     """Give what the checkpoint keeps of a file that was read up to `offset`; None: to its end."""
     state: FileState = file.new_state()
-    state.offset = file.stamp[0] if offset is None else offset
-    if not file.compressed:
+    if not file.compressed:  # of which nothing is counted, and which never grows
+        state.offset = file.stamp[0] if offset is None else offset
         length = min(state.offset, TAIL_BYTES)
         tail = file.pread(length, state.offset - length) if length else b""
         state.tail, state.tail_len = hash_bytes(tail), len(tail)

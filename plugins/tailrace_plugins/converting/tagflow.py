@@ -74,6 +74,12 @@ class Flow:
             return "{tag}"
         return f"{{tag[{start or ''}:{'' if stop is None else stop}]}}"
 
+    def part(self, at: int) -> str:
+        """Give one part of the tag; if it is the last, and made of data, with all the dots that it may have."""
+        if at >= 0 and all(len(shape) == at + 1 and shape[at] is None for shape in self.shapes):
+            return self.tag(at)
+        return self.tag(at, at + 1)
+
     def without(self, prefix: str) -> int:
         """Give the number of parts of a prefix that all these tags have."""
         parts = tuple(prefix.removesuffix(".").split("."))
