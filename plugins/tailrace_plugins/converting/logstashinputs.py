@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tailrace.document import Plain
-from tailrace_plugins.converting.fluentdsources import listen
+from tailrace_plugins.converting.listening import listen
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin
 from tailrace_plugins.converting.logstashtexts import constant
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable

@@ -12,7 +12,7 @@ position were read before; younger ones are new, and are read from their beginni
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -93,19 +93,21 @@ def find(pipelines: Sequence[NewPipeline], entries: Iterable[Entry]) -> tuple[di
     Of several entries with one inode the last counts. Raises OSError if a directory cannot be listed.
     """
     logs = [log for pipeline in pipelines for log in _logs(pipeline)]
+    by_inode: dict[int, list[tuple[int, int]]] = {}  # which log, and which of its files
+    for number, log in enumerate(logs):
+        for at, file in enumerate(log.files):
+            by_inode.setdefault(file.key[1], []).append((number, at))
+    known = {path for log in logs for path in log.paths}
     latest = {(entry.inode, entry.device): entry for entry in entries}
     placed: dict[int, list[tuple[int, Entry]]] = {}  # by log: which of its files, and how far
     imports: list[Import] = []
     for entry in latest.values():
         if entry.offset == _UNWATCHED:
-            imports.append(Import(True, f"{entry.where}: {visible(entry.path)} was let go of, so there is none"))
+            imports.append(Import(True, f"{entry.where}: {visible(entry.path)} was let go of, so there is no position"))
             continue
-        found = next(
-            ((number, at) for number, log in enumerate(logs) if (at := log.find(entry)) is not None),
-            None,
-        )
+        found = next((place for place in by_inode.get(entry.inode, ()) if logs[place[0]].has(place[1], entry)), None)
         if found is None:
-            imports.append(Import(False, f"{entry.where}: {_why_not(entry, logs)}"))
+            imports.append(Import(False, f"{entry.where}: {_why_not(entry, known)}"))
         else:
             placed.setdefault(found[0], []).append((found[1], entry))
     states: dict[str, dict[str, Any]] = {}
@@ -117,9 +119,9 @@ def find(pipelines: Sequence[NewPipeline], entries: Iterable[Entry]) -> tuple[di
     return states, imports
 
 
-def _why_not(entry: Entry, logs: Sequence[_Log]) -> str:
+def _why_not(entry: Entry, known: Set[str]) -> str:
     path = visible(entry.path) or "a file whose path is not told"
-    if entry.path and not any(log.path == entry.path or log.has(entry.path) for log in logs):
+    if entry.path and entry.path not in known:
         return f"{path}: no new pipeline reads it, so nothing is done with this position"
     return (
         f"{path}: no file with the inode {entry.inode} is there, under this name or among the rotated files; so what "
@@ -148,40 +150,35 @@ class _Log:
     def __init__(self, pipeline: str, path: str, patterns: Patterns) -> None:
         self.pipeline = pipeline
         self.path = path
-        self._files: list[Sighting] = []
+        self.files: list[Sighting] = []
         if os.path.isdir(os.path.dirname(path)):
             rotated = rotated_files(path, Listings(), anew=True)
-            self._files = [file for file in rotated if not patterns.is_excluded(file.path)]
+            self.files = [file for file in rotated if not patterns.is_excluded(file.path)]
         if os.path.isfile(path):
-            self._files.append(Sighting(path, os.stat(path)))
+            self.files.append(Sighting(path, os.stat(path)))
+        self.paths = {path, *(file.path for file in self.files)}
 
-    def has(self, path: str) -> bool:
-        """Tell whether a file of it has this path."""
-        return any(file.path == path for file in self._files)
-
-    def find(self, entry: Entry) -> int | None:
-        """Give the number of the file that a position is one of."""
-        if entry.path and entry.path != self.path and not self.has(entry.path) and entry.device is None:
-            return None  # an inode is one of its file system alone; fluentd tells only the path
-        for number, file in enumerate(self._files):
-            if file.key[1] == entry.inode and not file.compressed and _is_device(file.key[0], entry.device):
-                return number
-        return None
+    def has(self, number: int, entry: Entry) -> bool:
+        """Tell whether a position with the inode of one of its files is one of that file."""
+        file = self.files[number]
+        if entry.device is None and entry.path not in self.paths:
+            return False  # an inode is one of its file system alone, and fluentd tells only the path
+        return not file.compressed and _is_device(file.key[0], entry.device)
 
     def state(self, places: list[tuple[int, Entry]]) -> tuple[dict[str, Any], list[Import]]:
         """Give the position of the log, and say what became of the entries."""
         imports = []
         offsets: dict[int, int] = {}
         for number, entry in places:
-            file = self._files[number]
+            file = self.files[number]
             offsets[number], trouble = _start(file, entry.offset)
             if trouble:
                 imports.append(Import(False, f"{entry.where}: {visible(file.path)}: {trouble}"))
             else:
                 imports.append(Import(True, f"{entry.where}: {visible(file.path)} from byte {offsets[number]} on"))
         oldest = min(offsets)
-        done = [_state_of(file, None) for file in self._files[:oldest]]
-        queue = [_state_of(self._files[number], offsets[number]) for number in sorted(offsets)]
+        done = [_state_of(file, None) for file in self.files[:oldest]]
+        queue = [_state_of(self.files[number], offsets[number]) for number in sorted(offsets)]
         return {"queue": queue, "done": done}, imports
 
 
