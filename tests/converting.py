@@ -72,7 +72,7 @@ def run(outcome: Outcome, directory: Path) -> None:
     """Write a config, see that it can be read back, check it, and run it to the end of its input."""
     config = directory / "new.yaml"
     config.write_text(write(outcome, "old.conf", str(directory / "state")))
-    value, problems = parse(config.read_text(), str(config), {})
+    value, problems = parse(config.read_text(), str(config), {"HOSTNAME": "node-1"})
     assert value is not None
     assert not problems
     assert run_once(config) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from converting import lines, options, run
@@ -110,7 +111,7 @@ def test_grep_keeps_and_drops(text: str, stages: list[tuple[str, str]] | None) -
         assert filters(config) == [{"type": kind, "when": when} for kind, when in stages]
 
 
-EVENTS = [
+EVENTS: list[dict[str, Any]] = [
     {"auditID": str(number), "verb": verb, "user": {"username": user} if user else {}}
     for number, (verb, user) in enumerate(
         [("get", "a"), ("get", "b.c"), ("list", ""), ("watch", "a"), ("a", "get"), ("a.b", "x"), ("get", "a.b")]
@@ -183,6 +184,92 @@ def test_a_rule_that_cannot_be_leaves_its_match_untranslated(rule: str) -> None:
     assert sorted(lines(converted(text).remainder)) == [1, 7]
 
 
+BY_USER = """<match k>
+@type rewrite_tag_filter
+<rule>
+key $.user.username
+pattern ^a
+tag some.a
+</rule>
+<rule>
+key verb
+pattern ^
+tag some.other
+</rule>
+</match>
+"""
+
+
+def test_tags_that_are_known_need_nothing_to_tell_them_apart(tmp_path: Path) -> None:
+    marked = "<filter {}>\n@type grep\nexclude1 auditID ^{}$\n</filter>\n"
+    text = (
+        BY_USER + file("some.a", "a") + marked.format("**", 2) + marked.format("*.{a,other}", 4) + file("**", "other")
+    )
+    assert outputs(tmp_path, text) == {"a": ["0", "3", "6"], "other": ["1", "5"]}
+    assert "rest" not in (tmp_path / "new.yaml").read_text()
+
+
+def test_new_tags_of_some_events_are_told_from_those_of_others(tmp_path: Path) -> None:
+    again = "<match some.a>\n@type rewrite_tag_filter\n<rule>\nkey verb\npattern (.*)\ntag some.$1\n</rule>\n</match>\n"
+    text = BY_USER + again + file("some.other", "other") + file("some.**", "${tag}")
+    assert outputs(tmp_path, text) == {"other": ["1", "2", "4", "5"], "some.get": ["0", "6"], "some.watch": ["3"]}
+    text = (
+        BY_USER
+        + file("some.a", "a")
+        + again.replace("some.a", "some.other").replace("$1", "a.$1")
+        + file("**", "${tag}")
+    )
+    (tmp_path / "two").mkdir()
+    assert outputs(tmp_path / "two", text) == {
+        "a": ["0", "3", "6"],
+        "some.a.get": ["1"],
+        "some.a.list": ["2"],
+        "some.a.a": ["4"],
+        "some.a.a.b": ["5"],
+    }
+
+
+def test_parts_of_the_tag_and_the_name_of_the_host_fill_records(tmp_path: Path) -> None:
+    record = "p ${tag_prefix[0]}\ns ${tag_suffix[1]}\nh ${hostname}\nl ${tag_parts[-1]}"
+    filter_ = f"<filter **>\n@type record_transformer\n<record>\n{record}\n</record>\n</filter>\n"
+    text = BY_VERB.replace("v.$1", "v.w.$1") + filter_ + file("v.*.get", "got") + file("**", "rest-${tag[2]}")
+    assert set(outputs(tmp_path, text)) == {"got", "rest-list", "rest-watch", "rest-a", "rest-a.b"}
+    event = json.loads((tmp_path / "out" / "rest-a.b").read_text())
+    assert (event["p"], event["s"], event["h"], event["l"]) == ("v", "w.a.b", "node-1", "b")
+    assert "#   HOSTNAME  the name of this host" in (tmp_path / "new.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "<match k>\n@type relabel\n</match>",
+        "<match /k/>\n@type null\n</match>",
+        '<match "#{k}">\n@type null\n</match>',
+        "<match {k>\n@type null\n</match>",
+        "<match k>\n@type rewrite_tag_filter\n</match>",
+        "<match k>\n@type rewrite_tag_filter\nrewriterule1 a b\n</match>",
+        "<match k>\n@type rewrite_tag_filter\ncapitalize_regex_backreference yes\nrewriterule1 a b c\n</match>",
+        "<match k>\n@type rewrite_tag_filter\nremove_tag_prefix x\nrewriterule1 a b ${tag}\n</match>",
+        "<match k>\n@type forest\nsubtype s3\n<template>\n</template>\n</match>",
+        "<filter k>\n@type grep\n<and>\n<regexp>\nkey a\n</regexp>\n<exclude>\n</exclude>\n</and>\n</filter>",
+        "<filter k>\n@type grep\n<regexp>\nkey a\n</regexp>\n</filter>",
+        "<filter k>\n@type grep\n<regexp>\nkey $.a b\npattern x\n</regexp>\n</filter>",
+    ],
+)
+def test_a_section_that_cannot_be_had_is_named_as_a_whole(section: str) -> None:
+    outcome = converted(section + "\n")
+    assert [line for line in lines(outcome.remainder) if line > 1] == [7]
+
+
+def test_what_fluentd_says_of_itself_and_does_for_itself_is_not_needed() -> None:
+    text = "<system>\nworkers 2\n<log>\nformat json\n</log>\n</system>\n<match fluent.**>\n@type null\n</match>\n"
+    text += "<match other>\n@type null\n</match>\n"
+    text += "<filter k>\n@type record_transformer\nenable_ruby\n<record>\na b\n</record>\n</filter>\n"
+    outcome = converted(text, "<match k>\n@type stdout\n<format>\n@type json\n</format>\n</match>\n")
+    assert not outcome.remainder
+    assert {5, 7, 13, 16, 21} == set(lines(outcome.needless))
+
+
 def test_labels_and_copies_are_followed(tmp_path: Path) -> None:
     store = file("x", "NAME").replace("<match x>", "<store>").replace("</match>", "</store>")
     copy = f"<match **>\n@type copy\n{store.replace('NAME', 'one')}{store.replace('NAME', 'two')}</match>\n"
@@ -193,7 +280,7 @@ def test_labels_and_copies_are_followed(tmp_path: Path) -> None:
 
 def test_events_that_come_back_for_ever_are_said_to(tmp_path: Path) -> None:
     text = "<match **>\n@type rewrite_tag_filter\n<rule>\nkey verb\npattern x\ntag k.$1\n</rule>\n</match>\n"
-    assert "again and again" in lines(converted(text.replace("pattern x", "pattern (x)")).remainder)[7]
+    assert "come back for ever" in lines(converted(text.replace("pattern x", "pattern (x)")).remainder)[7]
 
 
 PARTS = st.sampled_from(["a", "b"])
@@ -210,37 +297,53 @@ def test_what_is_said_of_a_pattern_and_a_shape_is_so(pattern: str, shape: Shape,
         assert TagPattern(pattern).matches(tag) is (takes is Takes.ALL)
 
 
-ORDERED = st.lists(
-    st.tuples(
-        st.sampled_from(["match", "grep"]),
-        st.sampled_from(["v.get", "v.a", "v.*", "v.**", "*.a.*", "**.b", "v.{get,list}", "**"]),
-    ),
-    min_size=1,
-    max_size=5,
+SECTIONS = st.tuples(
+    st.sampled_from(["match", "grep", "again"]),
+    st.sampled_from(["v.get", "v.a", "v.*", "v.**", "*.a.*", "**.b", "v.{get,list}", "**", "w.a", "w.**"]),
 )
 
 
-@settings(max_examples=15)
-@given(ORDERED)
-def test_any_order_of_matches_and_filters_gives_what_fluentd_would(
+def reached(
+    event: Mapping[str, Any], tag: str, sections: list[tuple[str, str]], way: tuple[int, ...] = ()
+) -> int | None:
+    """Say which match takes an event in fluentd: the slow and obvious way."""
+    for number, (kind, pattern) in enumerate(sections):
+        if number in way or not TagPattern(pattern).matches(tag):
+            continue
+        if kind == "match":
+            return number
+        if kind == "grep" and event["auditID"] in (f"{number}", "4"):
+            return None
+        if kind == "again":
+            user = event["user"].get("username")
+            return reached(event, f"w.{user}", sections, (*way, number)) if user else None
+    return None
+
+
+@settings(max_examples=20)
+@given(st.lists(SECTIONS, min_size=1, max_size=6))
+def test_any_order_of_sections_gives_what_fluentd_would(
     tmp_path_factory: pytest.TempPathFactory, sections: list[tuple[str, str]]
 ) -> None:
     text = BY_VERB
     for number, (kind, pattern) in enumerate(sections):
-        drops = f"<filter {pattern}>\n@type grep\nexclude1 auditID [{number}4]\n</filter>\n"
-        text += file(pattern, f"{number}") if kind == "match" else drops
+        if kind == "match":
+            text += file(pattern, f"{number}")
+        elif kind == "grep":
+            text += f"<filter {pattern}>\n@type grep\nexclude1 auditID [{number}4]\n</filter>\n"
+        else:
+            rule = "<rule>\nkey $.user.username\npattern /^(.+)$/\ntag w.$1\n</rule>"
+            text += f"<match {pattern}>\n@type rewrite_tag_filter\n{rule}\n</match>\n"
+    said = " ".join(remark.why for remark in convert(SOURCE + text, "old.conf").remainder)
+    if "for ever" in said or "nowhere" in said:
+        return
     expected: dict[str, list[str]] = {}
     for event in EVENTS:
-        for number, (kind, pattern) in enumerate(sections):
-            if not TagPattern(pattern).matches(f"v.{event['verb']}"):
-                continue
-            if kind == "match":
-                expected.setdefault(f"{number}", []).append(str(event["auditID"]))
-                break
-            if str(event["auditID"]) in (f"{number}", "4"):
-                break
-    if any(kind == "match" for kind, _ in sections):
-        assert outputs(tmp_path_factory.mktemp("run"), text) == expected
+        number_ = reached(event, f"v.{event['verb']}", sections)
+        if number_ is not None:
+            expected.setdefault(f"{number_}", []).append(str(event["auditID"]))
+    found = outputs(tmp_path_factory.mktemp("run"), text)
+    assert {path: sorted(numbers) for path, numbers in found.items()} == expected
 
 
 def test_unknown_parts_are_all_named_and_nothing_else_is() -> None:

@@ -281,6 +281,81 @@ def test_inputs_are_translated_and_passwords_are_not_copied() -> None:
     assert "hunter2" not in f"{outcome.remainder}{outcome.notes}{outcome.needless}{outcome.pipelines}"
 
 
+@pytest.mark.parametrize(
+    ("option", "options_", "said"),
+    [
+        ('ssl_verify_mode => "none"', {}, "needless"),
+        ('ssl_client_authentication => "optional"', {}, "remainder"),
+        ("response_code => 200", {}, ""),
+        ("response_code => 201", {}, "remainder"),
+        ('codec => json { charset => "UTF-8" }', {}, "needless"),
+        ('codec => json { charset => "KOI8-R" }', {}, "remainder"),
+        ('codec => "cef"', {}, "remainder"),
+        ('user => "u"', {"password_file": "${PASSWORD_FILE}"}, "notes"),
+        ('ssl_certificate_authorities => ["/a", "/b"]', {"client_ca": "/a"}, "remainder"),
+        ("threads => 4", {}, "needless"),
+    ],
+)
+def test_options_of_http_are_translated_or_named(option: str, options_: dict[str, Plain], said: str) -> None:
+    outcome = convert(f'input {{ http {{ host => "::1"\n{option} }} }}\n{OUTPUT}', "old.conf")
+    base = {"type": "webhook", "listen": "[::1]:8080", "tag": "audit"}
+    assert outcome.pipelines[0].source.options == base | options_
+    for name in ("remainder", "needless", "notes"):
+        assert (2 in lines(getattr(outcome, name))) == (name == said) or (not said or name == "needless"), name
+
+
+@pytest.mark.parametrize(
+    ("option", "more", "is_named"),
+    [
+        ("max_open_files => 9", {"max_open_files": 9}, False),
+        ('mode => "read"', {}, True),
+        ('delimiter => "\\n"', {}, False),
+        ('delimiter => "|"', {}, True),
+        ('codec => "plain"', {}, False),
+        ('codec => "multiline"', {}, True),
+        ('start_position => "beginning"', {}, False),
+        ("close_older => 5", {}, False),
+    ],
+)
+def test_options_of_file_are_translated_or_named(option: str, more: dict[str, Plain], is_named: bool) -> None:
+    outcome = convert(f'input {{ file {{ path => "/log"\n{option} }} }}\n{OUTPUT}', "old.conf")
+    assert outcome.pipelines[0].source.options == {"type": "tail", "paths": ["/log"], "tag": "audit"} | more
+    assert (2 in lines(outcome.remainder)) == is_named
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'json { source => "message" target => "x" }',
+        "date { }",
+        'mutate { add_field => { "a" => [1] } }',
+        'mutate { add_field => { "a" => "%{+YYYY}" } }',
+        'mutate { add_field => { "a" => "%{x" } }',
+        'mutate { add_field => { "a" => "${x y}" } }',
+    ],
+)
+def test_filters_that_have_no_counterpart_are_named(text: str) -> None:
+    assert list(lines(converted(f"filter {{ {text} }}").remainder)) == [2]
+
+
+def test_what_is_behind_a_drop_and_what_has_no_input_is_named() -> None:
+    outcome = converted(
+        'filter { if [verb] { drop { }\nmutate { gsub => ["a", "b", "c"] }\nif [a] { ruby { code => "x" } } } }'
+    )
+    assert not outcome.remainder
+    assert {3, 4} <= set(lines(outcome.needless))
+    text = "input { if [a] { http { } }\nbeats { port => 1 } }\nfilter { if [b] { drop { } }\n ruby { } }\n" + OUTPUT
+    assert sorted(lines(convert(text, "old.conf").remainder)) == [1, 2, 3, 4, 5]
+
+
+def test_a_path_that_cannot_be_had_leaves_no_pipeline() -> None:
+    for output in ("file { }", 'file { path => "/%{[@metadata][x]}" }', "file { path => [] }"):
+        assert not converted("", f"output {{ {output} }}").pipelines
+    outcome = converted("", 'output { file { path => "/o/x.gz"\nfile_mode => 999\nflush_interval => 0 } }')
+    assert options(outcome.pipelines[0].sinks) == [{"type": "file", "path": "/o/x.gz", "compression": "none"}]
+    assert list(lines(outcome.remainder)) == [4]
+
+
 def test_unknown_parts_are_all_named_and_nothing_else_is() -> None:
     text = """input {
   http { port => 1 host => "::1"

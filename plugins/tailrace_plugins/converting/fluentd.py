@@ -9,7 +9,6 @@ from the others, both get a first part before their tags that does.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from tailrace_plugins.converting import fluentdfilters, fluentdoutputs, fluentdparsing, fluentdsources
 from tailrace_plugins.converting.fluentdparsing import Section
@@ -17,9 +16,6 @@ from tailrace_plugins.converting.fluentdsources import NEEDLESS, FoundSource, sp
 from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, Untranslatable
 from tailrace_plugins.converting.presence import leave_missing_out
 from tailrace_plugins.converting.tagflow import Flow, Takes
-
-_ROUNDS: Final = 32
-"""So many times events may get a new tag and begin anew."""
 
 
 def convert(text: str, file: str) -> Outcome:
@@ -42,7 +38,9 @@ def convert(text: str, file: str) -> Outcome:
     _merge(found)
     for section, source in found:
         pipeline = NewPipeline(outcome.name(_name(section, source)), source.stage)
-        _Way(root, pipeline, source.time_fields, outcome).follow(source.flow, source.label, 0)
+        way = _Way(root, pipeline, source.time_fields, outcome)
+        way.follow(source.flow, source.label)
+        way.finish()
         leave_missing_out(pipeline)
         outcome.add(pipeline, section)
     _say_of_the_rest(root, outcome, all_sources=bool(found) and not failed)
@@ -109,21 +107,29 @@ class _Way:
         self._time_fields = time_fields
         self._outcome = outcome
         self._splits = 0
+        self._arrived: dict[Section, list[Flow]] = {}  # where events end, and which do
 
-    def follow(self, flow: Flow, label: str, rounds: int) -> None:
-        """Follow events from the top of the config, or of a label, to where they end."""
-        if rounds > _ROUNDS:
-            raise Untranslatable("events that get a new tag here come back again and again")
+    def follow(self, flow: Flow, label: str, way: tuple[Section, ...] = ()) -> None:
+        """Follow events from the top of the config, or of a label, to where they end.
+
+        `way` is where they got the tags that they have had.
+        """
         for section in self._sections(label):
+            takes = Takes.SOME  # for all that is known
             try:
                 takes = flow.takes(section.argument or "**")
                 if takes is Takes.NONE:
+                    continue
+                if section in way:
+                    if takes is Takes.ALL:
+                        raise Untranslatable("events that get a new tag here come back for ever")
+                    self._outcome.note(section, "an event that gets a new tag here does not come back, where it could")
                     continue
                 if section.name == "filter":
                     flow = self._filter(section, flow)
                     continue
                 taken, rest = self._split(section, flow)
-                self._match(section, taken, label, rounds)
+                self._match(section, taken, label, way)
             except Untranslatable as error:
                 _fail(section, error, self._outcome)
                 if section.name == "filter" or takes is not Takes.ALL:
@@ -194,7 +200,7 @@ class _Way:
         self._add([NewStage({"type": "rewrite_tag", "tag": f"{apart.prefix}.{flow.tag()}"})], flow.match())
         return apart
 
-    def _match(self, section: Section, flow: Flow, label: str, rounds: int) -> None:
+    def _match(self, section: Section, flow: Flow, label: str, way: tuple[Section, ...]) -> None:
         kind = section.take("@type", "type")
         section.seen = True
         name = kind.text if kind else ""
@@ -203,24 +209,34 @@ class _Way:
             stages, after = fluentdfilters.rewriter(section, flow, self._outcome)
             self._add(stages, flow.match())
             to = section.take("@label")
-            self.follow(after, to.text if to else label, rounds + 1)
+            self.follow(after, to.text if to else label, (*way, section))
         elif name == "relabel":
             to = section.take("@label")
             if to is None:
                 raise Untranslatable("it has no @label")
             spare(section, NEEDLESS, self._outcome)
-            self.follow(flow, to.text, rounds + 1)
+            self.follow(flow, to.text, (*way, section))
         elif name == "copy":
             section.take("copy_mode", "deep_copy")
             spare(section, NEEDLESS, self._outcome)
             for store in section.children("store"):
-                try:
-                    self._sink(store, flow)
-                except Untranslatable as error:
-                    _fail(store, error, self._outcome)
+                self._arrived.setdefault(store, []).append(flow)
         else:
-            self._sink(section, flow)
+            self._arrived.setdefault(section, []).append(flow)
 
-    def _sink(self, section: Section, flow: Flow) -> None:
-        match = flow.match()
-        self._pipeline.sinks.append(fluentdoutputs.translate(section, flow, match, self._time_fields, self._outcome))
+    def finish(self) -> None:
+        """Make a sink of each section that events have come to, however many ways lead there."""
+        for section, flows in self._arrived.items():
+            if len({bool(flow.prefix) for flow in flows}) > 1:
+                flows = list(map(self._apart, flows))
+            shapes = tuple(dict.fromkeys(shape for flow in flows for shape in flow.shapes))
+            patterns = dict.fromkeys(pattern for flow in flows if (pattern := flow.match()) is not None)
+            together = replace(flows[0], shapes=shapes)
+            try:
+                sink = fluentdoutputs.translate(section, together, self._time_fields, self._outcome)
+            except Untranslatable as error:
+                _fail(section, error, self._outcome)
+                continue
+            if patterns:
+                sink.options = {"type": sink.options["type"], "match": " ".join(patterns), **sink.options}
+            self._pipeline.sinks.append(sink)

@@ -54,8 +54,8 @@ _FORMAT: Final = {
 _DAY: Final = 86_400
 
 
-def translate(section: Section, flow: Flow, match: str | None, time_fields: list[str], outcome: Outcome) -> NewStage:
-    """Translate a terminal `<match>` or `<store>`. `match` tells its events. Raises Untranslatable."""
+def translate(section: Section, flow: Flow, time_fields: list[str], outcome: Outcome) -> NewStage:
+    """Translate a terminal `<match>` or `<store>`. Raises Untranslatable."""
     section.seen = True
     kind = section.take("@type", "type")
     name = kind.text if kind else ""
@@ -72,8 +72,6 @@ def translate(section: Section, flow: Flow, match: str | None, time_fields: list
         spare(section, {**NEEDLESS, **_FILE}, outcome)
     else:
         raise Untranslatable(f"there is no sink like {name or 'one without @type'}; there are file, stdout and null")
-    if match is not None:
-        stage.options = {"type": stage.options["type"], "match": match, **stage.options}
     return stage
 
 

@@ -141,7 +141,10 @@ def _fill(section: Section, children: list[Token | Tree[Token]], file: str, dept
         if depth == DEEPEST:
             raise too_deep(place)
         has_argument = isinstance(second, Token) and second is not closed
-        inner = Section(name, str(second).strip() if has_argument else "", place)
+        argument = str(second).strip() if has_argument else ""
+        if argument.count('"') == 2 and argument.startswith('"') and argument.endswith('"'):
+            argument = argument[1:-1]
+        inner = Section(name, argument, place)
         _fill(inner, parts[1:-1], file, depth + 1)
         section.sections.append(inner)
 

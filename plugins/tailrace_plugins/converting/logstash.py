@@ -149,7 +149,9 @@ class _Way:
                 drops.append(NewStage({"type": "drop", "when": plain(checked(text))}))
                 branch.statements[0].seen = True
                 for statement in branch.statements[1:]:
-                    _fail(statement, "events are dropped before", self._outcome)
+                    self._outcome.spare(statement, "events are dropped before it")
+                    for attribute in statement.attributes if isinstance(statement, Plugin) else ():
+                        attribute.seen = True
             if branch.condition is not None:
                 before.append(branch.condition)
         if not any(branch.statements and not _only_drops(branch) for branch in branches):

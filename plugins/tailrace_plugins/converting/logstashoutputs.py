@@ -39,7 +39,7 @@ def translate(plugin: Plugin, events: Events, outcome: Outcome) -> NewStage:
 
 def _file(plugin: Plugin, events: Events, outcome: Outcome) -> NewStage:
     path = plugin.take("path")
-    if path is None:
+    if path is None or not path.text():
         raise Untranslatable("its path is missing")
     text = template(path.text(), events.resolve, time=True)
     stage = NewStage({"type": "file", "path": text})

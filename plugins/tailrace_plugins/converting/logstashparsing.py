@@ -85,7 +85,9 @@ class Attribute:
 
     def text(self) -> str:
         """Give a single value as text."""
-        value = self.value[0] if isinstance(self.value, list) and len(self.value) == 1 else self.value
+        value = self.value
+        if isinstance(value, list) and len(value) < 2:
+            value = value[0] if value else ""
         return value.name if isinstance(value, Plugin) else str(value)
 
     def texts(self) -> list[str]:
