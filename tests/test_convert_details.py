@@ -112,6 +112,8 @@ def tail(*params: str) -> Outcome:
         ("max_line_size 2m", {"max_line_bytes": 2 << 20}),
         ("max_line_size 700", {"max_line_bytes": 700}),
         ("format none", {}),
+        ("read_from_head false", {"read_from": "end"}),
+        ('path "[x"', {"paths": ["[x"]}),
         ("keep_time_key true", {}),
         ("rotate_wait 5", {}),
         ("@log_level warn", {}),

@@ -56,6 +56,7 @@ def transformed(record: str, more: str = "") -> list[dict[str, Plain]]:
         ('a ${record["b"].upcase}', None),
         ('a ${record["b"].nil?}', None),
         ('a "#{ENV[0]}"', None),
+        ('a x-${record["b"] || "y"}', None),
         ("a ${time}", None),
     ],
 )
@@ -67,6 +68,12 @@ def test_a_record_is_set_or_said_to_be_untranslatable(record: str, stage: dict[s
     outcome = converted(text)
     assert list(lines(outcome.remainder)) == [11]
     assert not outcome.pipelines[0].filters
+
+
+def test_a_field_that_the_same_filter_sets_is_not_taken_for_what_it_was() -> None:
+    record = 'a ${record["b"]}\nb x\nb2 ${record["b"]}'
+    text = f"<filter k>\n@type record_transformer\n<record>\n{record}\n</record>\n</filter>\n"
+    assert list(lines(converted(text).remainder)) == [10, 12]
 
 
 def test_keys_are_removed_by_name_or_by_path() -> None:
@@ -239,6 +246,17 @@ def test_parts_of_the_tag_and_the_name_of_the_host_fill_records(tmp_path: Path) 
     assert "#   HOSTNAME  the name of this host" in (tmp_path / "new.yaml").read_text()
 
 
+def test_events_of_a_match_that_cannot_be_had_do_not_go_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    bad = "<match v.get>\n@type rewrite_tag_filter\n</match>\n<match v.a>\n@type s3\n</match>\n"
+    text = SOURCE.replace("/log", str(tmp_path / "log")) + BY_VERB + bad + file("**", "rest")
+    outcome = convert(text.replace("OUT", str(tmp_path / "out")), "old.conf")
+    assert list(lines(outcome.remainder)) == [15, 18]
+    run(outcome, tmp_path)
+    written = (tmp_path / "out" / "rest").read_text().splitlines()
+    assert [json.loads(line)["auditID"] for line in written] == ["2", "3", "5"]
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -267,7 +285,7 @@ def test_what_fluentd_says_of_itself_and_does_for_itself_is_not_needed() -> None
     text += "<filter k>\n@type record_transformer\nenable_ruby\n<record>\na b\n</record>\n</filter>\n"
     outcome = converted(text, "<match k>\n@type stdout\n<format>\n@type json\n</format>\n</match>\n")
     assert not outcome.remainder
-    assert {5, 7, 13, 16, 21} == set(lines(outcome.needless))
+    assert {5, 7, 13, 16, 21, 29} == set(lines(outcome.needless))
 
 
 def test_labels_and_copies_are_followed(tmp_path: Path) -> None:
@@ -436,6 +454,8 @@ def test_what_cannot_be_read_is_said_with_line_and_column(text: str, place: str,
             "/o/x.%Y%m%d%H.log",
             {"timezone": "Etc/GMT-9"},
         ),
+        ("path /o/x\ncompress zstd\ntime_key t\nutc", "/o/x.%Y%m%d.log.zst", {}),
+        ("path /o/x\ntimezone Z\nlocaltime", "/o/x.%Y%m%d.log", {"timezone": "UTC"}),
         ("path /o/x\ntimezone Asia/Tokyo", "/o/x.%Y%m%d.log", {"timezone": "Asia/Tokyo"}),
         ("path /o/${tag[0]}-{x}\n<buffer tag>\n</buffer>", "/o/{tag[0]}-{{x}}.log", {}),
         ("path /o/${$.user.username}\n<buffer $.user.username>\n</buffer>", "/o/{user.username}.log", {}),
@@ -464,6 +484,7 @@ def test_a_path_is_put_together_as_fluentd_does(text: str, path: str, more: Mapp
         "path /o/*\n<buffer tag>\n</buffer>",
         "path /o/x\n<buffer time>\ntimekey soon\n</buffer>",
         "path /o/x\ntimezone +05:30",
+        "path /o/x\ntimezone Middle/Earth",
     ],
 )
 def test_a_path_that_cannot_be_had_leaves_no_pipeline(text: str) -> None:

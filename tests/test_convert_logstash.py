@@ -314,6 +314,7 @@ def test_options_of_http_are_translated_or_named(option: str, options_: dict[str
         ('codec => "plain"', {}, False),
         ('codec => "multiline"', {}, True),
         ('start_position => "beginning"', {}, False),
+        ('start_position => "end"', {"read_from": "end"}, False),
         ("close_older => 5", {}, False),
     ],
 )

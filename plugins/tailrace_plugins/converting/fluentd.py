@@ -9,6 +9,7 @@ from the others, both get a first part before their tags that does.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from tailrace_plugins.converting import fluentdfilters, fluentdoutputs, fluentdparsing, fluentdsources
 from tailrace_plugins.converting.fluentdparsing import Section
@@ -16,6 +17,11 @@ from tailrace_plugins.converting.fluentdsources import NEEDLESS, FoundSource, sp
 from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, Untranslatable
 from tailrace_plugins.converting.presence import leave_missing_out
 from tailrace_plugins.converting.tagflow import Flow, Takes
+
+_COPY: Final = {
+    "copy_mode": "no sink changes what another one writes",
+    "deep_copy": "no sink changes what another one writes",
+}
 
 
 def convert(text: str, file: str) -> Outcome:
@@ -129,12 +135,15 @@ class _Way:
                     flow = self._filter(section, flow)
                     continue
                 taken, rest = self._split(section, flow)
-                self._match(section, taken, label, way)
             except Untranslatable as error:
                 _fail(section, error, self._outcome)
-                if section.name == "filter" or takes is not Takes.ALL:
-                    continue
-                return
+                if section.name == "match" and takes is Takes.ALL:
+                    return
+                continue
+            try:
+                self._match(section, taken, label, way)
+            except Untranslatable as error:  # it would have taken its events all the same
+                _fail(section, error, self._outcome)
             if rest is None:
                 return
             flow = rest
@@ -217,8 +226,7 @@ class _Way:
             spare(section, NEEDLESS, self._outcome)
             self.follow(flow, to.text, (*way, section))
         elif name == "copy":
-            section.take("copy_mode", "deep_copy")
-            spare(section, NEEDLESS, self._outcome)
+            spare(section, {**NEEDLESS, **_COPY}, self._outcome)
             for store in section.children("store"):
                 self._arrived.setdefault(store, []).append(flow)
         else:

@@ -42,11 +42,13 @@ def transformer(section: Section, flow: Flow, outcome: Outcome) -> tuple[list[Ne
     fields: dict[str, Plain] = {}
     stages: list[NewStage] = []
     present = set(flow.present)
-    for record in section.children("record"):
+    records = section.children("record")
+    keys = {param.key for record in records for param in record.params}
+    for record in records:
         for param in record.params:
             try:
                 name = field_name((param.key,))
-                stage = _made(param, name, flow, outcome)
+                stage = _made(param, name, keys - {param.key}, flow, outcome)
             except Untranslatable as error:
                 outcome.fail(param, str(error))
                 continue
@@ -69,8 +71,8 @@ def transformer(section: Section, flow: Flow, outcome: Outcome) -> tuple[list[Ne
     return stages, replace(flow, present=frozenset(present))
 
 
-def _made(param: Param, into: str, flow: Flow, outcome: Outcome) -> NewStage | str:
-    """Give the stage that sets a field, or the value for `set`."""
+def _made(param: Param, into: str, others: set[str], flow: Flow, outcome: Outcome) -> NewStage | str:
+    """Give the stage that sets a field, or the value for `set`; `others` are fields that the same filter sets."""
     if param.ruby:
         raise Untranslatable("the value has Ruby in it that fluentd runs when it starts")
     text = param.text
@@ -80,7 +82,7 @@ def _made(param: Param, into: str, flow: Flow, outcome: Outcome) -> NewStage | s
         outcome.note(param, f"it looks like a secret, and is not copied: set the environment variable {name}")
         return f"${{{name}}}"
     if text.startswith("${record") and text.endswith("}") and text.count("${") == 1:
-        found = rubyparsing.parse(text[2:-1])
+        found = _read(text[2:-1], others)
         options: dict[str, Plain] = {"type": "extract", "field": field_name(found.path), "into": into}
         if found.default is not None:
             options["default"] = plain(found.default)
@@ -88,13 +90,21 @@ def _made(param: Param, into: str, flow: Flow, outcome: Outcome) -> NewStage | s
 
     def value(name: str) -> str:
         if name.startswith("record"):
-            found = rubyparsing.parse(name)
+            found = _read(name, others)
             if found.default is not None:
                 raise Untranslatable("a text with a default in its midst has no counterpart")
             return place(found.path)
         return tag_or_host(name, flow, outcome)
 
     return fill(text, fixed if "${" in text else plain, value) if "{" in text else plain(text)
+
+
+def _read(text: str, others: set[str]) -> rubyparsing.Found:
+    """Read what is taken out of the event, as it is before the filter."""
+    found = rubyparsing.parse(text)
+    if found.path and found.path[0] in others:
+        raise Untranslatable(f"it is made of `{found.path[0]}` as it was, which the same filter sets")
+    return found
 
 
 def tag_or_host(name: str, flow: Flow, outcome: Outcome, removed: int = 0) -> str:

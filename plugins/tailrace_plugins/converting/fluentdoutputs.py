@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tailrace import parse_duration
+from tailrace import TimeSlicer, parse_duration
 from tailrace_plugins.converting.fluentdfilters import accessor, tag_or_host
 from tailrace_plugins.converting.fluentdparsing import Param, Section
 from tailrace_plugins.converting.fluentdsources import NEEDLESS, is_true, spare
@@ -66,7 +66,8 @@ def translate(section: Section, flow: Flow, time_fields: list[str], outcome: Out
     elif name in ("stdout", "null"):
         stage = NewStage({"type": name})
         for child in section.children("format"):
-            child.take("@type")
+            if (form := child.take("@type")) is not None:
+                outcome.spare(form, "events are written as the bytes that came")
         if name == "stdout" and not flow.prefix:
             stage.options["tag"] = True
         spare(section, {**NEEDLESS, **_FILE}, outcome)
@@ -96,9 +97,8 @@ def _file(places: list[Section], flow: Flow, time_fields: list[str], outcome: Ou
     if path is None or path.ruby:
         raise Untranslatable("its path is missing, or has Ruby in it")
     zone, times = _times(places, buffers, path, outcome)
-    compress = _take(places, "compress")
-    packed = compress is not None and compress.text in ("gz", "gzip")
-    template = _with_times(path, places, times, ".gz" if packed else "", outcome)
+    packed = _suffix(_take(places, "compress"), outcome)
+    template = _with_times(path, places, times, packed, outcome)
 
     def value(name: str) -> str:
         if name.partition("[")[0] in ("tag", "tag_parts", "tag_prefix", "tag_suffix", "hostname"):
@@ -130,6 +130,15 @@ def _file(places: list[Section], flow: Flow, time_fields: list[str], outcome: Ou
     return stage
 
 
+def _suffix(compress: Param | None, outcome: Outcome) -> str:
+    """Give what a compressed file's name ends with."""
+    how = compress.text if compress else "text"
+    suffix = {"gz": ".gz", "gzip": ".gz", "zstd": ".zst", "text": ""}.get(how)
+    if suffix is None and compress is not None:
+        outcome.fail(compress, f"there is no compression like {how}; there are gzip and zstd")
+    return suffix or ""
+
+
 def _take(places: list[Section], *names: str) -> Param | None:
     return next((param for place in places if (param := place.take(*names))), None)
 
@@ -141,7 +150,7 @@ def _times(places: list[Section], buffers: list[Section], path: Param, outcome: 
     slices = _take(places, "time_slice_format")
     everywhere = [*places, *buffers]
     utc, zone = _take(everywhere, "timekey_use_utc", "utc"), _take(everywhere, "timekey_zone", "timezone")
-    _take(everywhere, "localtime")
+    local = _take(everywhere, "localtime")
     _take(buffers, "timekey_wait")
     times = slices.text if slices else ""
     if not slices and (not buffers or "time" in keys):
@@ -155,7 +164,7 @@ def _times(places: list[Section], buffers: list[Section], path: Param, outcome: 
             outcome.spare(timekey, "the finest part of the time in the path is the length of a slice")
     if ("%" in path.text or times) and zone is None and not is_true(utc):
         outcome.note(
-            path,
+            local or path,
             "fluentd cuts slices by the local time at which it collects; these are cut by the events' own time, "
             "in UTC (`timezone` says otherwise)",
         )
@@ -169,8 +178,10 @@ def _zone(text: str) -> str:
         return "UTC"
     if digits[:1] in "+-" and digits[1:].isdecimal() and digits.endswith("00") and len(digits) == 5:
         return f"Etc/GMT{'-' if digits[0] == '+' else '+'}{int(digits[1:3])}"
-    if digits[:1] in "+-":
-        raise Untranslatable(f"the time zone {text} has no name; write one like Europe/Berlin")
+    try:
+        TimeSlicer("", text)
+    except ValueError as error:
+        raise Untranslatable(str(error)) from None
     return text
 
 
@@ -200,8 +211,7 @@ def _formats(places: list[Section], stage: NewStage, flow: Flow, outcome: Outcom
         )
     else:
         outcome.spare(form, "lines are written as the bytes that came")
-    for key, tag_key in _injected(places, injects):
-        node = tag_key or key
+    for key, tag_key in _injected(places, injects, outcome):
         if tag_key is not None:
             if flow.prefix:
                 outcome.fail(tag_key, "tags have another first part here, which tells events apart")
@@ -216,16 +226,19 @@ def _formats(places: list[Section], stage: NewStage, flow: Flow, outcome: Outcom
                 )
             else:
                 stage.options["include_time_key"] = name
-        assert node is not None
     for section in (*places, *formats, *injects):
         spare(section, {**NEEDLESS, **_FORMAT}, outcome)
 
 
-def _injected(places: list[Section], injects: list[Section]) -> Iterator[tuple[Param | None, Param | None]]:
+def _injected(
+    places: list[Section], injects: list[Section], outcome: Outcome
+) -> Iterator[tuple[Param | None, Param | None]]:
     """Give the parameters that put the time, or the tag, into events."""
     for key, asked in (("time_key", "include_time_key"), ("tag_key", "include_tag_key")):
         given = _take(injects, key)
         old, wanted = _take(places, key), _take(places, asked)
+        if old is not None and not is_true(wanted):
+            outcome.spare(old, "nothing is put into events")
         if given is None and is_true(wanted):
             given = old or wanted
             if given is wanted and wanted is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Final, NamedTuple
 
@@ -95,7 +96,8 @@ def spare(section: Section, needless: dict[str, str], outcome: Outcome) -> None:
 def listed(param: Param) -> list[str]:
     """Give the members of a list: JSON, or with commas between them."""
     if param.text.startswith("["):
-        return [str(each) for each in json.loads(param.text)]
+        with contextlib.suppress(ValueError):  # it was in quotes, and only begins like a list
+            return [str(each) for each in json.loads(param.text)]
     return [each.strip() for each in param.text.split(",") if each.strip()]
 
 
@@ -125,11 +127,14 @@ def _tail(section: Section, outcome: Outcome) -> FoundSource:
     tag = _tag(section, outcome)
     options.options["tag"] = plain(tag)
     head = section.take("read_from_head")
-    outcome.note(
-        head or path,
-        "at its first start fluentd reads the live file alone, and that from its end unless read_from_head is true; "
-        "this reads all there is, rotated files too (`read_from` says otherwise)",
-    )
+    if head is not None and not is_true(head):
+        options.options["read_from"] = "end"
+    else:
+        outcome.note(
+            head or path,
+            "at its first start fluentd reads the live file alone, and that from its end unless read_from_head is "
+            "true; this reads all there is, rotated files too (`read_from` says otherwise)",
+        )
     longest = section.take("max_line_size")
     if longest is not None:
         options.options["max_line_bytes"] = in_bytes(longest)

@@ -101,11 +101,14 @@ def _file(plugin: Plugin, outcome: Outcome) -> NewStage:
     if exclude is not None:
         stage.options["exclude"] = [constant(each) for each in exclude.texts()]
     begin = plugin.take("start_position")
-    outcome.note(
-        begin or path,
-        'at its first start logstash reads from the end, unless start_position is "beginning"; this reads all there '
-        "is, rotated files too (`read_from` says otherwise)",
-    )
+    if begin is not None and begin.text() == "end":
+        stage.options["read_from"] = "end"
+    else:
+        outcome.note(
+            begin or path,
+            'at its first start logstash reads from the end, unless start_position is "beginning"; this reads all '
+            "there is, rotated files too (`read_from` says otherwise)",
+        )
     most = plugin.take("max_open_files")
     if most is not None and isinstance(most.value, int):
         stage.options["max_open_files"] = most.value

@@ -78,10 +78,13 @@ def _file(plugin: Plugin, events: Events, outcome: Outcome) -> NewStage:
 
 def _codec(codec: Attribute, outcome: Outcome) -> None:
     form = None
-    if isinstance(codec.value, Plugin):
-        form = next((each for each in codec.value.attributes if each.name == "format"), None)
-        for each in codec.value.attributes:
-            each.seen = True
+    for each in codec.value.attributes if isinstance(codec.value, Plugin) else ():
+        if each.name == "format":
+            form = each
+        elif each.name == "charset" and each.text().upper() in ("UTF-8", "UTF8"):
+            outcome.spare(each, "events are UTF-8")
+        else:
+            outcome.fail(each, f"the codec {codec.text()} has no such option here")
     if codec.text() in ("json", "json_lines") or (form is not None and form.text() == "%{message}"):
         outcome.spare(codec, "lines are the events as they came, in JSON")
     else:
