@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
-from converting import lines, options
+from converting import lines, options, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,6 +149,16 @@ def test_a_source_without_a_type_and_a_filter_without_one_are_named() -> None:
     text = "<source>\n</source>\n<source>\n@type tail\npath /l\ntag k\nformat json\n</source>\n<filter>\n</filter>\n"
     text += "<match>\n</match>\n<match k>\n@type null\n</match>\n"
     assert sorted(lines(fluentd.convert(text, "old.conf").remainder)) == [1, 3, 9, 11, 13]
+
+
+def test_a_dollar_in_the_name_of_a_field_is_no_variable(tmp_path: Path) -> None:
+    record = '${a} b\nx ${record["${b"]}\nc ${record["$$"]}!'
+    text = f"<filter k>\n@type record_transformer\nremove_keys ${{d\n<record>\n{record}\n</record>\n</filter>\n"
+    text += f"<match k>\n@type file\nformat json\npath {tmp_path}/out\n<buffer tag>\n</buffer>\n</match>\n"
+    source = f"<source>\n@type tail\npath {tmp_path}/log\ntag k\nformat json\n</source>\n"
+    (tmp_path / "log").write_text('{"${b":1,"$$":2,"${d":3}\n')
+    run(fluentd.convert(source + text, "old.conf"), tmp_path)
+    assert json.loads((tmp_path / "out.log").read_text()) == {"${b": 1, "$$": 2, "${a}": "b", "x": "1", "c": "2!"}
 
 
 def test_two_pipelines_of_one_name_get_two() -> None:

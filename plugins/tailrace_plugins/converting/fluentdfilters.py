@@ -15,7 +15,7 @@ from tailrace_plugins.converting.fluentdsources import NEEDLESS, is_true, listed
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
 from tailrace_plugins.converting.regexes import from_ruby, matches_nothing, takes_the_whole
 from tailrace_plugins.converting.tagflow import Flow, Shape, joined
-from tailrace_plugins.converting.texts import field_name, fill, fixed, place, plain, use_hostname
+from tailrace_plugins.converting.texts import field_name, field_value, fill, fixed, place, plain, use_hostname
 
 UNMATCHED: Final = "unmatched"
 """The tag of events that no rule takes, right before they are dropped."""
@@ -65,7 +65,7 @@ def transformer(section: Section, flow: Flow, outcome: Outcome) -> tuple[list[Ne
     removed = section.take("remove_keys")
     if removed is not None:
         paths = [accessor(each) for each in listed(removed)]
-        stages.append(NewStage({"type": "drop_keys", "keys": [field_name(path) for path in paths]}))
+        stages.append(NewStage({"type": "drop_keys", "keys": [field_value(path) for path in paths]}))
         present -= {path[0] for path in paths}
     spare(section, {**NEEDLESS, **_TRANSFORMER}, outcome)
     return stages, replace(flow, present=frozenset(present))
@@ -83,7 +83,7 @@ def _made(param: Param, into: str, others: set[str], flow: Flow, outcome: Outcom
         return f"${{{name}}}"
     if text.startswith("${record") and text.endswith("}") and text.count("${") == 1:
         found = _read(text[2:-1], others)
-        options: dict[str, Plain] = {"type": "extract", "field": field_name(found.path), "into": into}
+        options: dict[str, Plain] = {"type": "extract", "field": field_value(found.path), "into": plain(into)}
         if found.default is not None:
             options["default"] = plain(found.default)
         return NewStage(options)
@@ -259,7 +259,7 @@ def _rule(rule: _Rule, flow: Flow, cut: int, outcome: Outcome) -> tuple[dict[str
     tag = (f"{flow.prefix}." if flow.prefix else "") + fill(text, literal, value)
     made: dict[str, Plain] = {"tag": tag}
     if not always:
-        made |= {"field": field_name(path), "pattern": plain(regex)}
+        made |= {"field": field_value(path), "pattern": plain(regex)}
     if rule.invert:
         made["invert"] = True
     return made, joined(shape), always

@@ -19,7 +19,7 @@ from tailrace_plugins.converting.conditions import checked
 from tailrace_plugins.converting.logstashfilters import Events
 from tailrace_plugins.converting.logstashparsing import Attribute, Branch, Conditional, Plugin, Term
 from tailrace_plugins.converting.outcome import NewPipeline, NewStage, Outcome, Untranslatable
-from tailrace_plugins.converting.texts import field_name, plain
+from tailrace_plugins.converting.texts import field_value, plain
 
 Statements = list[Plugin | Conditional]
 
@@ -174,7 +174,7 @@ class _Way:
 
 
 def _rule(test: logstashconditions.Test, tag: str) -> dict[str, Plain]:
-    made: dict[str, Plain] = {"field": field_name(test.field), "pattern": plain(test.pattern)}
+    made: dict[str, Plain] = {"field": field_value(test.field), "pattern": plain(test.pattern)}
     return made | ({"invert": True} if test.invert else {}) | {"tag": tag}
 
 

@@ -15,7 +15,7 @@ from tailrace_plugins.converting.logstashinputs import NEEDLESS, spare
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin, selector
 from tailrace_plugins.converting.logstashtexts import constant, template
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
-from tailrace_plugins.converting.texts import field_name
+from tailrace_plugins.converting.texts import field_name, field_value
 
 _ADDED: Final = frozenset(("@timestamp", "@version", "@metadata", "host", "headers", "message", "path", "log", "event"))
 _MUTATE: Final = (
@@ -95,7 +95,7 @@ def _date(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage]:
         raise Untranslatable("a date is read for @timestamp alone, from a field in a format")
     if set(texts[1:]) != {"ISO8601"}:
         raise Untranslatable("times of audit events are RFC 3339, which is ISO8601; no other format is read")
-    events.time_fields = [field_name(events.resolve(selector(texts[0])))]
+    events.time_fields = [field_value(events.resolve(selector(texts[0])))]
     outcome.spare(match, "sinks read the time in the event (`time_fields`)")
     for name in ("timezone", "locale", "tag_on_failure"):
         option = plugin.take(name)
@@ -134,7 +134,7 @@ def _rename(option: Attribute, events: Events, outcome: Outcome) -> list[NewStag
             continue
         source = events.resolve(old)
         target = new[len(events.root) :] if new[: len(events.root)] == events.root else new
-        keys[field_name(source)] = field_name(target)
+        keys[field_name(source)] = field_value(target)
         if target == new:
             events.made.add(new[0])
     return [NewStage({"type": "rename_keys", "keys": keys})] if keys else []
@@ -144,7 +144,7 @@ def _copy(option: Attribute, events: Events) -> list[NewStage]:
     stages = []
     for old, new in option.pairs().items():
         source, target = events.resolve(selector(old)), selector(str(new))
-        stages.append(NewStage({"type": "extract", "field": field_name(source), "into": field_name(target)}))
+        stages.append(NewStage({"type": "extract", "field": field_value(source), "into": field_value(target)}))
         events.made.add(target[0])
     return stages
 
@@ -192,7 +192,7 @@ def _common(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage]:
             except Untranslatable:
                 beside.append(text)
             else:
-                keys.append(field_name(path))
+                keys.append(field_value(path))
         if keys:
             stages.append(NewStage({"type": "drop_keys", "keys": keys}))
         if beside:

@@ -43,7 +43,7 @@ def _named(key: str, value: object, kind: object) -> Iterable[str]:
     if not isinstance(value, str) or kind == "stdout":
         return ()
     if key == "field":
-        return (value,)
+        return (value.replace("$$", "$"),)
     if key == "when":
         from tailrace_plugins.expression import Expression
 

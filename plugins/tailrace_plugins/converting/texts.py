@@ -32,9 +32,14 @@ def field_name(path: tuple[str, ...]) -> str:
     return text
 
 
+def field_value(path: tuple[str, ...]) -> str:
+    """Write a field as a value of the config, in which variables are replaced. Raises Untranslatable."""
+    return plain(field_name(path))
+
+
 def place(path: tuple[str, ...]) -> str:
     """Write a field's place in a template."""
-    return f"{{{field_name(path)}}}"
+    return f"{{{field_value(path)}}}"
 
 
 def timed(text: str) -> str:
