@@ -345,6 +345,10 @@ def test_what_is_behind_a_drop_and_what_has_no_input_is_named() -> None:
     )
     assert not outcome.remainder
     assert {3, 4} <= set(lines(outcome.needless))
+    outcome = converted(
+        'filter { if [verb] {\nmutate { shade => "grey" } } }', "output { if [verb] { stdout {\nhue => 1 } } }"
+    )
+    assert list(lines(outcome.remainder)) == [3, 5]
     text = "input { if [a] { http { } }\nbeats { port => 1 } }\nfilter { if [b] { drop { } }\n ruby { } }\n" + OUTPUT
     assert sorted(lines(convert(text, "old.conf").remainder)) == [1, 2, 3, 4, 5]
 

@@ -60,12 +60,23 @@ def _fail(statement: Plugin | Conditional, why: str, outcome: Outcome) -> None:
     """Say that a statement could not be translated, and so nothing in it."""
     outcome.fail(statement, why)
     if isinstance(statement, Plugin):
+        _see_all(statement)
+        return
+    for branch in statement.branches:
+        for inner in branch.statements:
+            _fail(inner, "it is in a condition that could not be translated", outcome)
+
+
+def _see_all(statement: Plugin | Conditional) -> None:
+    """Count a statement and all in it as seen."""
+    statement.seen = True
+    if isinstance(statement, Plugin):
         for attribute in statement.attributes:
             attribute.seen = True
         return
     for branch in statement.branches:
         for inner in branch.statements:
-            _fail(inner, "it is in a condition that could not be translated", outcome)
+            _see_all(inner)
 
 
 def _unseen(statements: Statements) -> list[Attribute | Plugin]:
@@ -73,9 +84,8 @@ def _unseen(statements: Statements) -> list[Attribute | Plugin]:
     found: list[Attribute | Plugin] = []
     for statement in statements:
         if isinstance(statement, Conditional):
-            if not statement.seen:
-                for branch in statement.branches:
-                    found += _unseen(branch.statements)
+            for branch in statement.branches:
+                found += _unseen(branch.statements)
         elif not statement.seen:
             found.append(statement)
         else:
@@ -150,8 +160,7 @@ class _Way:
                 branch.statements[0].seen = True
                 for statement in branch.statements[1:]:
                     self._outcome.spare(statement, "events are dropped before it")
-                    for attribute in statement.attributes if isinstance(statement, Plugin) else ():
-                        attribute.seen = True
+                    _see_all(statement)
             if branch.condition is not None:
                 before.append(branch.condition)
         if not any(branch.statements and not _only_drops(branch) for branch in branches):

@@ -13,7 +13,7 @@ from typing import Final
 from tailrace.document import Plain
 from tailrace_plugins.converting.logstashinputs import NEEDLESS, spare
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin, selector
-from tailrace_plugins.converting.logstashtexts import constant, template
+from tailrace_plugins.converting.logstashtexts import template
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, is_secret
 from tailrace_plugins.converting.texts import field_name, field_value
 
@@ -60,8 +60,8 @@ def translate(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage
     elif plugin.name == "json":
         stages = _json(plugin, outcome)
     elif plugin.name == "drop":
-        if plugin.attributes and (share := plugin.take("percentage")) is not None:
-            outcome.fail(share, "all are dropped; the filter `sample` keeps a share of the events, chosen by a field")
+        if plugin.take("percentage") is not None:
+            raise Untranslatable("`percentage` goes by chance; the filter `sample` keeps a share, chosen by a field")
         stages = [NewStage({"type": "drop", "when": "true"})]
     else:
         raise Untranslatable(f"there is no filter like {plugin.name}; there are split, mutate, date, json and drop")
@@ -175,8 +175,7 @@ def _value(name: str, value: object, option: Attribute, events: Events, outcome:
         return f"${{{variable}}}"
     if "%{" in value:
         outcome.note(option, f"where a field is missing `{name}` is shorter, and not with %{{…}} in it")
-        return template(value, events.resolve, time=False)
-    return template(value, events.resolve, time=False) if "{" in value.replace("${", "") else constant(value)
+    return template(value, events.resolve, time=False)
 
 
 def _common(plugin: Plugin, events: Events, outcome: Outcome) -> list[NewStage]:

@@ -7,7 +7,7 @@ from typing import Final
 from tailrace.document import Plain
 from tailrace_plugins.converting.listening import listen
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin
-from tailrace_plugins.converting.logstashtexts import constant
+from tailrace_plugins.converting.logstashtexts import constant, constant_value
 from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable
 
 _PROCESS: Final = "it is about logstash's own process"
@@ -170,7 +170,7 @@ def common(plugin: Plugin) -> dict[str, Plain]:
     fields: dict[str, Plain] = {}
     kind, tags = plugin.take("type"), plugin.take("tags")
     if kind is not None:
-        fields["type"] = constant(kind.text())
+        fields["type"] = constant_value(kind.text())
     if tags is not None:
         fields["tags"] = [constant(each) for each in tags.texts()]
     return fields

@@ -18,6 +18,11 @@ def constant(text: str) -> str:
     return fill(text, plain, _variable)
 
 
+def constant_value(text: str) -> str:
+    """Write such a text where `{` begins a template."""
+    return fill(text, fixed, _variable)
+
+
 def template(text: str, resolve: Resolve, *, time: bool) -> str:
     """Write a text with fields, and, if it has a time, parts of that. Raises Untranslatable."""
 
