@@ -294,6 +294,9 @@ def test_inputs_are_translated_and_passwords_are_not_copied() -> None:
         ('user => "u"', {"password_file": "${PASSWORD_FILE}"}, "notes"),
         ('ssl_certificate_authorities => ["/a", "/b"]', {"client_ca": "/a"}, "remainder"),
         ("threads => 4", {}, "needless"),
+        ("ssl_certificate_authorities => []", {}, ""),
+        ('ssl => false ssl_certificate => "/c" ssl_key => "/k"', {}, ""),
+        ("max_content_length => many", {}, "remainder"),
     ],
 )
 def test_options_of_http_are_translated_or_named(option: str, options_: dict[str, Plain], said: str) -> None:

@@ -30,8 +30,6 @@ _HTTP: Final = {
     "remote_host_target_field": "no fields are added to events",
     "request_headers_target_field": "no fields are added to events",
     "additional_codecs": "bodies are JSON",
-    "ssl": "tls_cert says whether there is TLS",
-    "ssl_enabled": "tls_cert says whether there is TLS",
     "ssl_handshake_timeout": "a handshake may take only so long",
     "ssl_cipher_suites": "Python's own choice of ciphers is taken",
     "ssl_supported_protocols": "TLS 1.2 and 1.3 are taken",
@@ -109,9 +107,7 @@ def _file(plugin: Plugin, outcome: Outcome) -> NewStage:
             'at its first start logstash reads from the end, unless start_position is "beginning"; this reads all '
             "there is, rotated files too (`read_from` says otherwise)",
         )
-    most = plugin.take("max_open_files")
-    if most is not None and isinstance(most.value, int):
-        stage.options["max_open_files"] = most.value
+    _number(plugin, "max_open_files", "max_open_files", stage, outcome)
     mode = plugin.take("mode")
     if mode is not None and mode.text() == "tail":
         outcome.spare(mode, "tail follows files")
@@ -125,22 +121,7 @@ def _file(plugin: Plugin, outcome: Outcome) -> NewStage:
 
 def _http(plugin: Plugin, outcome: Outcome) -> NewStage:
     stage = NewStage({"type": "webhook"})
-    for names, ours in (
-        (("ssl_certificate",), "tls_cert"),
-        (("ssl_key",), "tls_key"),
-        (("ssl_certificate_authorities",), "client_ca"),
-    ):
-        given = plugin.take(*names)
-        if given is not None:
-            stage.options[ours] = constant(given.texts()[0])
-            if len(given.texts()) > 1:
-                outcome.fail(given, f"{ours} is one file; put the certificates together in it")
-    for name in ("ssl_verify_mode", "ssl_client_authentication"):
-        wanted = plugin.take(name)
-        if wanted is not None and wanted.text() in ("none", "peer", "optional"):
-            stage.options.pop("client_ca", None)
-            if wanted.text() != "none":
-                outcome.fail(wanted, "a client certificate is either asked for and needed, or not asked for")
+    _tls(plugin, stage, outcome)
     user, password = plugin.take("user"), plugin.take("password")
     if user is not None or password is not None:
         node = password or user
@@ -148,9 +129,7 @@ def _http(plugin: Plugin, outcome: Outcome) -> NewStage:
         outcome.variables[_PASSWORDS] = "a file with a line user:password, those of the old config"
         outcome.note(node, "user and password are not copied: put them into a file, as user:password, and name it")
         stage.options |= {"password_file": f"${{{_PASSWORDS}}}"}
-    limit = plugin.take("max_content_length")
-    if limit is not None and isinstance(limit.value, int):
-        stage.options["max_body_bytes"] = limit.value
+    _number(plugin, "max_content_length", "max_body_bytes", stage, outcome)
     code = plugin.take("response_code")
     if code is not None and code.text() != "200":
         outcome.fail(code, "events that are stored are answered with 200")
@@ -163,6 +142,36 @@ def _http(plugin: Plugin, outcome: Outcome) -> NewStage:
         outcome,
     )
     return stage
+
+
+def _tls(plugin: Plugin, stage: NewStage, outcome: Outcome) -> None:
+    for name, ours in (
+        ("ssl_certificate", "tls_cert"),
+        ("ssl_key", "tls_key"),
+        ("ssl_certificate_authorities", "client_ca"),
+    ):
+        given = plugin.take(name)
+        if given is not None and given.texts():
+            stage.options[ours] = constant(given.texts()[0])
+            if len(given.texts()) > 1:
+                outcome.fail(given, f"{ours} is one file; put the certificates together in it")
+    wanted = plugin.take("ssl_verify_mode", "ssl_client_authentication")
+    if wanted is not None and wanted.text() in ("none", "peer", "optional"):
+        stage.options.pop("client_ca", None)
+        if wanted.text() != "none":
+            outcome.fail(wanted, "a client certificate is either asked for and needed, or not asked for")
+    switch = plugin.take("ssl", "ssl_enabled")
+    if switch is not None and not switch.is_true():
+        for ours in ("tls_cert", "tls_key", "client_ca"):
+            stage.options.pop(ours, None)
+
+
+def _number(plugin: Plugin, name: str, ours: str, stage: NewStage, outcome: Outcome) -> None:
+    given = plugin.take(name)
+    if given is not None and isinstance(given.value, int):
+        stage.options[ours] = given.value
+    elif given is not None:
+        outcome.fail(given, "it is no number")
 
 
 def common(plugin: Plugin) -> dict[str, Plain]:
