@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from authority import Authority, write_all
 from converting import EXAMPLES, convert, lines, tailrace
+from posting import post
+from running import receiving
+from test_audit_by_user import BODIES
+from test_webhook_kill import free_port
+from waiting import wait_until
 
 from tailrace.document import Plain, parse
 from tailrace_plugins.converting import auditsink
@@ -120,3 +132,40 @@ def test_the_config_passes_check(tmp_path: Path) -> None:
     out = tmp_path / "new.yaml"
     assert convert(EXAMPLES / "auditsink.yaml", "-o", out).returncode == 0
     assert tailrace("check", out).stdout == "ok: mysink: webhook -> audit_policy -> webhook\n"
+
+
+def test_events_of_the_wanted_stages_come_to_the_other_side_at_the_wanted_level(tmp_path: Path) -> None:
+    pytest.importorskip("tailrace_plugins.sinks.webhook", reason="AuditSinks need the sink")
+    authority, port = Authority(), free_port()
+    pair = authority.sign_server()
+    write_all(tmp_path, [("server.crt", pair.certificate), ("server.key", pair.key)])
+    tls: dict[str, Any] = {"tls_cert": str(tmp_path / "server.crt"), "tls_key": str(tmp_path / "server.key")}
+    bodies = [gzip.decompress(path.read_bytes()) for path in BODIES]
+    sent = [item for body in bodies for item in json.loads(body)["items"]]
+    expected = sorted(item["auditID"] for item in sent if item["stage"] == "ResponseComplete")
+    with receiving(tmp_path / "receiver", **tls) as receiver:
+        config = (
+            f'url: "https://127.0.0.1:{receiver.port}/in"\n      caBundle: {base64.b64encode(authority.ca).decode()}'
+        )
+        old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+        old.write_text(TEXT.replace('url: "https://audit.app"', config))
+        assert convert(old, "-o", new, "--state-dir", tmp_path / "state").returncode == 0
+        new.write_text(new.read_text().replace("127.0.0.1:8888", f"127.0.0.1:{port}"))
+        process = subprocess.Popen([sys.executable, "-m", "tailrace", "run", str(new)], stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: connects(port))
+            assert [post(port, body).status for body in bodies] == [200] * len(bodies)
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+        assert tailrace("run", "--once", new).returncode == 0
+        wait_until(lambda: len(receiver.kept.written) >= len(expected))
+    came = [json.loads(line) for line in receiver.kept.written]
+    assert sorted(event["auditID"] for event in came) == expected
+    assert {event["level"] for event in came} == {"Metadata"}
+    assert not any("requestObject" in event or "responseObject" in event for event in came)
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
