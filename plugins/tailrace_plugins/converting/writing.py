@@ -100,7 +100,7 @@ def scalar(value: Plain) -> str:
     """Write a scalar so that it is read as what it is, also after variables are put in, and also in a list."""
     if not isinstance(value, str):
         return yaml.safe_dump(value).partition("\n")[0]
-    is_simple = not set(value) & set(",[]{}&*#?|<>=!%@\\`\"'$") and ": " not in value and " #" not in value
+    is_simple = not set(value) & set(",[]{}&*#?|<>=!%@\\`\"'$") and value[:1] != ":" and ": " not in value
     if is_simple and value.strip() == value and _reads_as_text(value):
         return value
     if value.isprintable() and "'" not in value:
