@@ -13,7 +13,9 @@ import tailrace
 ROOT = Path(__file__).parents[1]
 FRAMEWORK = sorted((ROOT / "pipeline" / "tailrace").glob("*.py"))
 PLUGINS = sorted((ROOT / "plugins" / "tailrace_plugins").rglob("*.py"))
-MAY_IMPORT = ("tailrace.arguments", "tailrace.document", "tailrace.durable", "tailrace.serving")
+MAY_IMPORT = tuple(
+    f"tailrace.{name}" for name in ("arguments", "auditevent", "beginning", "document", "durable", "serving")
+)
 DURABLE = {"fsync", "fdatasync", "rename", "replace", "renames", "truncate", "ftruncate", "link", "unlink", "remove"}
 
 

@@ -24,6 +24,12 @@ def bye() -> None:
     pass
 
 number = 7
+
+single = typer.Typer()
+
+@single.command()
+def sing(name: str, loud: bool = False) -> None:
+    print(name.upper() if loud else name)
 """
 
 
@@ -55,6 +61,11 @@ def test_a_command_of_another_package_stands_beside_ours(module: str) -> None:
     assert "Say hello." in CliRunner().invoke(app, ["--help"]).stdout
 
 
+def test_an_app_with_one_command_is_that_command(module: str) -> None:
+    app = program(("sing", f"{module}:single"))
+    assert CliRunner().invoke(app, ["sing", "la", "--loud"]).stdout == "LA\n"
+
+
 def test_one_that_cannot_be_added_is_named_and_the_others_work(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     app = program(
         ("a", f"broken_{module}:app"),
@@ -76,4 +87,4 @@ def test_one_that_cannot_be_added_is_named_and_the_others_work(module: str, caps
 
 
 def test_the_standard_package_declares_its_commands() -> None:
-    assert "policy" in [point.name for point in commands.declared()]
+    assert [point.name for point in commands.declared()] == ["convert", "policy"]

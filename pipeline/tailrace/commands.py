@@ -1,6 +1,7 @@
 """Commands that other packages add: typer apps, declared as entry points of the group `tailrace.commands`.
 
-They stand beside our own as groups of commands, under the name of the entry point. Their modules are imported at each
+They stand beside our own under the name of the entry point: as groups of commands, or, as with typer itself, as one
+command if the app has but one and no callback. Their modules are imported at each
 start, so they should import what they need when they are called, as ours do.
 """
 
@@ -35,4 +36,13 @@ def add_to(app: typer.Typer, points: Iterable[EntryPoint]) -> None:
             print(f"cannot add the command {point.name!r} of {point.value}: {what}", file=sys.stderr)
         else:
             ours.add(point.name)
-            app.add_typer(loaded, name=point.name)
+            _add(app, loaded, point.name)
+
+
+def _add(app: typer.Typer, loaded: typer.Typer, name: str) -> None:
+    commands = loaded.registered_commands
+    only = commands[0].callback if len(commands) == 1 else None
+    if only is None or loaded.registered_groups or loaded.registered_callback:
+        app.add_typer(loaded, name=name)
+    else:
+        app.command(name)(only)

@@ -1,0 +1,1 @@
+"""From the config of another collector to one of tailrace."""
