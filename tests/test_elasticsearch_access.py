@@ -174,13 +174,18 @@ def test_a_certificate_for_clients_is_none_of_a_node(authority: Authority, tmp_p
 # Credentials
 
 
+def test_credentials_stand_in_their_own_options_and_in_no_header() -> None:
+    with pytest.raises(OptionError, match="authorization is made by tailrace; leave it out") as error:
+        Elasticsearch(hosts=["http://127.0.0.1"], index="audit", headers={"authorization": f"Other {SECRET}"})
+    assert SECRET not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("options", "header"),
     [
         ({"user": "u", "password": SECRET}, "Basic " + base64.b64encode(f"u:{SECRET}".encode()).decode()),
         ({"api_key": SECRET}, f"ApiKey {SECRET}"),
         ({"token": SECRET}, f"Bearer {SECRET}"),
-        ({"headers": {"Authorization": f"Other {SECRET}"}}, f"Other {SECRET}"),
     ],
 )
 def test_credentials_reach_the_server_and_nothing_else(
