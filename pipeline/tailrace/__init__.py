@@ -14,7 +14,7 @@ from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
-from tailrace.recognition import Recognised, SlicePaths
+from tailrace.recognition import Recognised, SlicePaths, TemplatePaths
 from tailrace.reject import Reject
 from tailrace.span import LEAST_SPAN_BYTES, Note, Span, SpanUnread
 from tailrace.stage import (
@@ -73,6 +73,7 @@ __all__ = [
     "TagPattern",
     "Template",
     "TemplateError",
+    "TemplatePaths",
     "TimeSlicer",
     "encode_name",
     "fit_path",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -38,6 +39,7 @@ from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
 from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
+from tailrace_plugins.sinks.uploads import uploads
 
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
 _T = TypeVar("_T")
@@ -62,6 +64,13 @@ class File(Sink, kw_only=True):
     empty by it. Every file counts whose path the template can have made: give each sink names of its own. A slice's
     age is told by its name, from its end on (`_unparsed`: since the last write), to now, or to the newest slice if
     that is older. What got an event within `idle_close` counts, but stays; what a late event makes anew goes likewise.
+
+    With `upload` a slice that got no event for `idle_close` (with `--once`: each, at the end) is uploaded, by threads
+    that hold nothing up, and as often as it takes: after a crash, while the store is down. It stays here until a limit
+    of `keep_...` takes it, which waits for the upload. A late event makes it grow; then it is uploaded again under its
+    name. What lies there at the first start with `upload` is uploaded too. Two collectors need two prefixes:
+    `s3://audit/${HOSTNAME}`. Credentials are found as the store's library does (for S3: `AWS_ACCESS_KEY_ID`,
+    `~/.aws/credentials`, the machine's role); `pip install 'tailrace[s3]'`, `[gcs]` or `[azure]` brings it.
     """
 
     path: Annotated[str, Meta(description="Template of the path; its suffix tells the compression.")]
@@ -111,6 +120,19 @@ class File(Sink, kw_only=True):
         Meta(description="Likewise, but of the slices together whose paths differ only in their time."),
     ] = None
     keep_files_per_name: Annotated[int, Meta(ge=1, description="Likewise, by number.")] | None = None
+    upload: Annotated[
+        str | None,
+        Meta(
+            description="Where closed slices are uploaded: `s3://bucket/prefix`, `gs://…`, `azure://container/…`, or "
+            "`file:///directory`. An object has the path of its slice, from the directory on that all paths share."
+        ),
+    ] = None
+    endpoint_url: Annotated[
+        str | None,
+        Meta(
+            description="Of a store that speaks like S3: `https://minio.example:9000`. Credentials do not belong here."
+        ),
+    ] = None
     include_time_key: Annotated[
         str | None, Meta(description="Add the event's time to the event under this key, as fluentd does.")
     ] = None
@@ -128,6 +150,7 @@ class File(Sink, kw_only=True):
         self._gid = _checked("group", lambda: number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
+        self._uploads = uploads(self.upload, self.endpoint_url, self._template, self._mode)
         self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
         self._paths = Memo(self._path, _PATHS_LIMIT)
         self._claim = Claim(self._template)
@@ -147,6 +170,12 @@ class File(Sink, kw_only=True):
 
         Raises Retry if the output directory cannot be written, and Damaged if another pipeline has this template.
         """
+        position = dict(position or {})
+        lengths = {path: length for path, length in position.items() if os.path.isabs(path)}
+        self._left: dict[str, None] = {}  # what the position has of options that are gone
+        if self._uploads is None:
+            self._left = dict.fromkeys(position.keys() - lengths.keys())
+        self._is_ending = False
         self._forgotten: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._piles = Piles(self._compress, self._pool)
@@ -156,16 +185,20 @@ class File(Sink, kw_only=True):
         directory = self._claim.directory
         if os.path.isdir(directory):
             self._claim.take(self.context)  # before anything is cut
-        cut = self._ledger.recover(dict(position or {}))
+        cut = self._ledger.recover(lengths)
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
         now = self.context.clock.monotonic()
         self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
         make_directories(self.context.disk, directory, self._ledger.directory_mode)
         self._claim.take(self.context)
+        if self._uploads is not None:
+            self._uploads.open(self.context, directory, position, lengths)
 
     def close(self) -> None:
         """Stop the threads, and let others write the files."""
+        if self._uploads is not None:
+            self._uploads.close()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._claim.release(self.context)
@@ -221,22 +254,55 @@ class File(Sink, kw_only=True):
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
         members = self._piles.take()
         lengths = self._ledger.append(members)
-        now = self.context.clock.monotonic()
-        self._last_append |= dict.fromkeys(members, now)
-        idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
-        for path in idle:
+        self._last_append |= dict.fromkeys(members, self.context.clock.monotonic())
+        closed = {path: self._ledger.lengths[path] for path in self._idle()}
+        for path in closed:
             del self._last_append[path]
-        self._forgotten = frozenset(idle)
-        return {**lengths, **self._ledger.forget(idle)}
+        self._forgotten = frozenset(closed)
+        delta = {**lengths, **self._ledger.forget(closed), **self._left}
+        if self._uploads is not None:
+            delta |= self._uploads.flush(closed)
+        return delta
+
+    def _idle(self) -> list[str]:
+        """Name the slices that got nothing for long."""
+        since = self.context.clock.monotonic() - self.idle_close
+        return [path for path, last in self._last_append.items() if last < since or self._is_ending]
 
     def commit(self, position: Position) -> None:
-        """Delete what need not be kept; the generation before still has what this commit forgot, so that stays."""
+        """Upload what was closed, and delete what need not be kept.
+
+        The generation before still has what this commit forgot, so that stays.
+        """
+        self._left = {}
+        if self._uploads is not None:
+            self._uploads.commit()
         if self._retention is not None:
-            self._retention.look(self.context, position, self._forgotten)
+            owed = () if self._uploads is None else self._uploads.kept
+            self._retention.look(self.context, position, self._forgotten, owed)
+
+    def is_due(self) -> bool:
+        """Whether a slice is to be uploaded, or was."""
+        return self._uploads is not None and (self._uploads.is_due or bool(self._idle()))
+
+    def finish(self, stop: threading.Event) -> Iterator[None]:
+        """Close all slices and upload them."""
+        if self._uploads is not None:
+            self._is_ending = True
+            yield
+            self._uploads.wait(stop)
+            yield
+
+    def incomplete(self) -> Sequence[str]:
+        """Say what was not uploaded."""
+        return () if self._uploads is None else self._uploads.incomplete()
 
     def measures(self) -> Iterable[Measure]:
-        """Say what was deleted, if that is asked for."""
-        return () if self._retention is None else self._retention.measures()
+        """Say what was deleted and uploaded, if that is asked for."""
+        if self._retention is not None:
+            yield from self._retention.measures()
+        if self._uploads is not None:
+            yield from self._uploads.measures()
 
 
 def _checked(option: str, make: Callable[[], _T]) -> _T:
