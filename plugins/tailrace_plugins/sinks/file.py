@@ -39,6 +39,8 @@ from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
 from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
+from tailrace_plugins.sinks.rotation import OPTIONS, PLAN, Rotation, make_rotation, rotation
+from tailrace_plugins.sinks.slices import Slices
 from tailrace_plugins.sinks.uploads import uploads
 
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
@@ -71,6 +73,11 @@ class File(Sink, kw_only=True):
     name. What lies there at the first start with `upload` is uploaded too. Two collectors need two prefixes:
     `s3://audit/${HOSTNAME}`. Credentials are found as the store's library does (for S3: `AWS_ACCESS_KEY_ID`,
     `~/.aws/credentials`, the machine's role); `pip install 'tailrace[s3]'`, `[gcs]` or `[azure]` brings it.
+
+    With `max_size` the path is that of one plain file, which is rotated as the API server rotates its log: renamed to
+    `audit-2026-11-23T06-00-00.000.log` (UTC) before an event would make it too large; `max_age`, `max_backup` and
+    `compress` are what `--audit-log-maxage`, `-maxbackup` and `-compress` are. No event is split. One that is larger
+    than `max_size`, which the API server would lose, gets a file of its own.
     """
 
     path: Annotated[str, Meta(description="Template of the path; its suffix tells the compression.")]
@@ -120,6 +127,21 @@ class File(Sink, kw_only=True):
         Meta(description="Likewise, but of the slices together whose paths differ only in their time."),
     ] = None
     keep_files_per_name: Annotated[int, Meta(ge=1, description="Likewise, by number.")] | None = None
+    max_size: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="Rotate the one file that `path` names before it gets larger than so many megabytes (of 1024 "
+            "* 1024 bytes), as the API server does.",
+        ),
+    ] = None
+    max_age: Annotated[
+        int, Meta(ge=0, description="Delete rotated files that were renamed more than so many days ago; 0: none.")
+    ] = 0
+    max_backup: Annotated[
+        int, Meta(ge=0, description="Delete the oldest rotated files while there are more; 0: none.")
+    ] = 0
+    compress: Annotated[bool, Meta(description="Compress rotated files, which adds `.gz` to their names.")] = False
     upload: Annotated[
         str | None,
         Meta(
@@ -150,11 +172,22 @@ class File(Sink, kw_only=True):
         self._gid = _checked("group", lambda: number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
-        self._uploads = uploads(self.upload, self.endpoint_url, self._template, self._mode)
-        self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
+        self._configured = self._output = self._make_output(kind)
         self._paths = Memo(self._path, _PATHS_LIMIT)
         self._claim = Claim(self._template)
         self._pool: ThreadPoolExecutor | None = None
+
+    def _make_output(self, kind: str) -> Slices | Rotation:
+        about = {name: getattr(self, name) for name in (*OPTIONS, *REASONS)}
+        contrary = {name: getattr(self, name) for name in (*REASONS, "upload")}
+        rotating = rotation(about, self._template, kind, contrary)
+        if rotating is not None:
+            return rotating
+        return Slices(
+            self.idle_close,
+            retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer),
+            uploads(self.upload, self.endpoint_url, self._template, self._mode),
+        )
 
     def reads(self) -> Iterable[str]:
         """The template's fields, and the time fields if the time is used."""
@@ -170,35 +203,26 @@ class File(Sink, kw_only=True):
 
         Raises Retry if the output directory cannot be written, and Damaged if another pipeline has this template.
         """
-        position = dict(position or {})
-        lengths = {path: length for path, length in position.items() if os.path.isabs(path)}
-        self._left: dict[str, None] = {}  # what the position has of options that are gone
-        if self._uploads is None:
-            self._left = dict.fromkeys(position.keys() - lengths.keys())
-        self._is_ending = False
-        self._forgotten: frozenset[str] = frozenset()
+        position = position or {}
+        # by other options before, what was renamed may have to be completed
+        self._output = make_rotation(self._template) if PLAN in position and self.max_size is None else self._configured
+        self._left = {key: None for key in position if not os.path.isabs(key) and not self._output.owns(key)}
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._piles = Piles(self._compress, self._pool)
-        self._ledger = Ledger(
-            self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files
-        )
+        ledger = Ledger(self.context.disk, mode=self._mode, uid=self._uid, gid=self._gid, max_open=self.max_open_files)
         directory = self._claim.directory
         if os.path.isdir(directory):
             self._claim.take(self.context)  # before anything is cut
-        cut = self._ledger.recover(lengths)
+        cut = self._output.open(self.context, ledger, position)
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
-        now = self.context.clock.monotonic()
-        self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
-        make_directories(self.context.disk, directory, self._ledger.directory_mode)
+        make_directories(self.context.disk, directory, ledger.directory_mode)
         self._claim.take(self.context)
-        if self._uploads is not None:
-            self._uploads.open(self.context, directory, position, lengths)
+        self._output.start(directory, position)
 
     def close(self) -> None:
         """Stop the threads, and let others write the files."""
-        if self._uploads is not None:
-            self._uploads.close()
+        self._output.close()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._claim.release(self.context)
@@ -248,61 +272,32 @@ class File(Sink, kw_only=True):
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
-        return self._ledger.prepare(self._piles.paths)
+        return self._output.prepare(self._piles)
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        members = self._piles.take()
-        lengths = self._ledger.append(members)
-        self._last_append |= dict.fromkeys(members, self.context.clock.monotonic())
-        closed = {path: self._ledger.lengths[path] for path in self._idle()}
-        for path in closed:
-            del self._last_append[path]
-        self._forgotten = frozenset(closed)
-        delta = {**lengths, **self._ledger.forget(closed), **self._left}
-        if self._uploads is not None:
-            delta |= self._uploads.flush(closed)
-        return delta
-
-    def _idle(self) -> list[str]:
-        """Name the slices that got nothing for long."""
-        since = self.context.clock.monotonic() - self.idle_close
-        return [path for path, last in self._last_append.items() if last < since or self._is_ending]
+        return {**self._output.flush(self._piles), **self._left}
 
     def commit(self, position: Position) -> None:
-        """Upload what was closed, and delete what need not be kept.
-
-        The generation before still has what this commit forgot, so that stays.
-        """
+        """Deal with what is closed or full."""
         self._left = {}
-        if self._uploads is not None:
-            self._uploads.commit()
-        if self._retention is not None:
-            owed = () if self._uploads is None else self._uploads.kept
-            self._retention.look(self.context, position, self._forgotten, owed)
+        self._output.commit(position)
 
     def is_due(self) -> bool:
-        """Whether a slice is to be uploaded, or was."""
-        return self._uploads is not None and (self._uploads.is_due or bool(self._idle()))
+        """Whether that has to be recorded though no event comes."""
+        return self._output.is_due
 
     def finish(self, stop: threading.Event) -> Iterator[None]:
-        """Close all slices and upload them."""
-        if self._uploads is not None:
-            self._is_ending = True
-            yield
-            self._uploads.wait(stop)
-            yield
+        """Bring everything to where it shall be in the end."""
+        return self._output.finish(stop)
 
     def incomplete(self) -> Sequence[str]:
-        """Say what was not uploaded."""
-        return () if self._uploads is None else self._uploads.incomplete()
+        """Say what could not be brought there."""
+        return self._output.incomplete()
 
     def measures(self) -> Iterable[Measure]:
-        """Say what was deleted and uploaded, if that is asked for."""
-        if self._retention is not None:
-            yield from self._retention.measures()
-        if self._uploads is not None:
-            yield from self._uploads.measures()
+        """Say what was deleted, uploaded and compressed, if that is asked for."""
+        return self._output.measures()
 
 
 def _checked(option: str, make: Callable[[], _T]) -> _T:

@@ -52,6 +52,10 @@ class Uploads:
         self._uploader: Uploader | None = None
         self._figures = Figures()
 
+    def owns(self, key: str) -> bool:
+        """Tell whether a key of the position belongs to this."""
+        return key == _STORE or key.startswith(_OWED)
+
     def open(self, context: Context, root: str, position: Position, lengths: Collection[str]) -> None:
         """Go on with what `position` owes. Names begin below `root`; what has a length is still being written."""
         self._owed = {key.removeprefix(_OWED): value for key, value in position.items() if key.startswith(_OWED)}
