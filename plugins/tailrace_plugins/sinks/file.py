@@ -127,19 +127,12 @@ class File(Sink, kw_only=True):
         Meta(description="Likewise, but of the slices together whose paths differ only in their time."),
     ] = None
     keep_files_per_name: Annotated[int, Meta(ge=1, description="Likewise, by number.")] | None = None
-    max_size: Annotated[
-        int | None,
-        Meta(
-            ge=1,
-            description="Rotate the one file that `path` names before it gets larger than so many megabytes (of 1024 "
-            "* 1024 bytes), as the API server does.",
-        ),
-    ] = None
+    max_size: Annotated[int, Meta(ge=1, description="Rotate the file before it has more MiB than that.")] | None = None
     max_age: Annotated[
-        int, Meta(ge=0, description="Delete rotated files that were renamed more than so many days ago; 0: none.")
+        int, Meta(ge=0, description="Delete rotated files that were renamed more than so many days ago; 0: keep all.")
     ] = 0
     max_backup: Annotated[
-        int, Meta(ge=0, description="Delete the oldest rotated files while there are more; 0: none.")
+        int, Meta(ge=0, description="Delete the oldest rotated files while there are more; 0: keep all.")
     ] = 0
     compress: Annotated[bool, Meta(description="Compress rotated files, which adds `.gz` to their names.")] = False
     upload: Annotated[

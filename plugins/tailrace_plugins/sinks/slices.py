@@ -55,17 +55,18 @@ class Slices:
         """Append to all and sync; close those that got nothing for long."""
         members = piles.take()
         lengths = self._ledger.append(members)
-        self._last_append |= dict.fromkeys(members, self._context.clock.monotonic())
-        closed = {path: self._ledger.lengths[path] for path in self._idle()}
+        now = self._context.clock.monotonic()
+        self._last_append |= dict.fromkeys(members, now)
+        closed = {path: self._ledger.lengths[path] for path in self._idle(now)}
         for path in closed:
             del self._last_append[path]
         self._forgotten = frozenset(closed)
         delta = {**lengths, **self._ledger.forget(closed)}
         return delta if self._uploads is None else {**delta, **self._uploads.flush(closed)}
 
-    def _idle(self) -> list[str]:
-        since = self._context.clock.monotonic() - self._idle_close
-        return [path for path, last in self._last_append.items() if last < since or self._is_ending]
+    def _idle(self, now: float) -> list[str]:
+        limit = self._idle_close
+        return [path for path, last in self._last_append.items() if now - last > limit or self._is_ending]
 
     def commit(self, position: Position) -> None:
         """Upload what was closed, and delete what need not be kept.
@@ -81,7 +82,9 @@ class Slices:
     @property
     def is_due(self) -> bool:
         """Whether a slice is to be uploaded, or was."""
-        return self._uploads is not None and (self._uploads.is_due or bool(self._idle()))
+        if self._uploads is None:
+            return False
+        return self._uploads.is_due or bool(self._idle(self._context.clock.monotonic()))
 
     def finish(self, stop: threading.Event) -> Iterator[None]:
         """Close all slices, and upload them."""
