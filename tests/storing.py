@@ -71,11 +71,15 @@ def free_port() -> int:
 
 
 class Gate:
-    """Passes what is sent to it on to another port, but of each connection only so many bytes until it is open."""
+    """Passes what is sent to it on to another port, but of each connection only so many bytes until it is open.
 
-    def __init__(self, port: int, limit: int) -> None:
+    And of what is answered, if `answers` says how many.
+    """
+
+    def __init__(self, port: int, limit: int, answers: int | None = None) -> None:
         self._target = port
         self._limit = limit
+        self._answers = answers
         self._is_cut = False
         self.reached = threading.Event()  # a connection has sent more than may pass
         self.opened = threading.Event()
@@ -91,7 +95,7 @@ class Gate:
 
     def _serve(self, near: socket.socket) -> None:
         with near, socket.create_connection(("127.0.0.1", self._target)) as far:
-            answers = threading.Thread(target=self._pass, args=(far, near, None), daemon=True)
+            answers = threading.Thread(target=self._pass, args=(far, near, self._answers), daemon=True)
             answers.start()
             self._pass(near, far, self._limit)
             far.shutdown(socket.SHUT_WR)
@@ -105,9 +109,14 @@ class Gate:
                     self.reached.set()
                     self.opened.wait()
                     if self._is_cut:
+                        target.shutdown(socket.SHUT_RDWR)
                         return
                 target.sendall(data)
                 passed += len(data)
+
+    def close_when_reached(self) -> None:
+        self.reached.wait()
+        self.close()
 
     def close(self) -> None:
         """Cut what did not pass."""

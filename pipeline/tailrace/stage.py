@@ -139,6 +139,10 @@ class Source(Stage, kw_only=True):
     def stop(self) -> None:
         """Receive no more: the pipeline has ended. May be called at any time and twice."""
 
+    def once_only(self) -> str | None:
+        """Say why it can be read with `--once` only, to the end of what is there; None if it can be followed."""
+        return None
+
     def refusing(self) -> str | None:
         """Say why what is sent to it is refused at present; None if it is not."""
         return None

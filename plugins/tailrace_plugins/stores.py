@@ -61,17 +61,25 @@ def make_store(url: str, endpoint_url: str | None = None, *, disk: Disk, mode: i
         return Directory(place, disk, mode)
     if not place or place.startswith("/"):
         raise ValueError(f"{url!r} names no bucket; write {scheme}://bucket/prefix")
-    package, extra = NEEDED[scheme]
-    if not _is_installed(package):
-        raise ValueError(f"{scheme}:// needs the package {package}, which is not installed: pip install '{extra}'")
+    check_installed(scheme)
     return Bucket(f"{scheme}://{place}", endpoint_url)
 
 
-def _is_installed(package: str) -> bool:
+def check_installed(scheme: str) -> None:
+    """Raise ValueError if what smart-open needs for a scheme is not installed."""
+    package, extra = NEEDED[scheme]
     try:
-        return find_spec(package) is not None
+        if find_spec(package) is not None:
+            return
     except ModuleNotFoundError:  # of a parent of it
-        return False
+        pass
+    raise ValueError(f"{scheme}:// needs the package {package}, which is not installed: pip install '{extra}'")
+
+
+def describe(error: BaseException) -> str:
+    """Give an error's text, and that of its cause, which says more where a library wrapped it."""
+    text = str(error) or type(error).__name__
+    return text if error.__cause__ is None else f"{text} ({error.__cause__})"
 
 
 def s3_client(endpoint_url: str | None) -> Any:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tailrace import Context
-from tailrace_plugins.stores import Store
+from tailrace_plugins.stores import Store, describe
 
 AT_ONCE: Final = 4  # files
 BACKOFF: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds of peace after failures in a row; the last repeats
@@ -223,12 +223,6 @@ class Uploader:
                 "slice could not be uploaded; it is kept and tried again",
                 extra={"path": path, "cause": cause, "wait_s": pause},
             )
-
-
-def describe(error: BaseException) -> str:
-    """Give an error's text, and that of its cause, which says more where a library wrapped it."""
-    text = str(error) or type(error).__name__
-    return text if error.__cause__ is None else f"{text} ({error.__cause__})"
 
 
 def _open(path: str, flags: int) -> int:
