@@ -179,7 +179,7 @@ class File(Sink, kw_only=True):
         return Slices(
             self.idle_close,
             retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer),
-            uploads(self.upload, self.endpoint_url, self._template, self._mode),
+            uploads(self.upload or None, self.endpoint_url or None, self._template, self._mode),
         )
 
     def reads(self) -> Iterable[str]:

@@ -4,7 +4,8 @@
 2. A file is in one thread's hands at a time, and a longer length waits for the shorter one: so what is in the store in
    the end is the longest.
 3. A store that fails is left in peace for a while by all threads, longer each time; what failed goes to the end of the
-   queue. Nothing is given up but a file that is gone.
+   queue. A file that cannot be read is put aside until the next start, for that is not the store's fault; only one that
+   is gone is given up.
 4. `close` waits a little only, for a store may hang. Who comes next begins when those threads have ended.
 """
 
@@ -30,6 +31,10 @@ _LOOK_SECONDS: Final = 0.1
 
 class _Stopped(Exception):  # noqa: N818
     """The upload is given up, for the process ends or recovers."""
+
+
+class _Unreadable(Exception):  # noqa: N818
+    """The file is not what it should be."""
 
 
 @dataclass
@@ -59,7 +64,8 @@ class Uploader:
         self._waiting: dict[str, int] = {}  # by path, the length; whose turn it is stands first
         self._busy: set[str] = set()
         self._done: dict[str, int] = {}
-        self._gone: dict[str, int] = {}
+        self._aside: dict[str, str] = {}  # by path, why it cannot be read
+        self._gone: list[str] = []
         self._stopped = False
         self._failed_in_a_row = 0
         self._again = 0.0  # when the store is tried again
@@ -71,7 +77,7 @@ class Uploader:
     def pending(self) -> int:
         """Say how many files are still to be uploaded."""
         with self._changed:
-            return len(self._waiting) + len(self._busy - self._waiting.keys())
+            return len(self._waiting.keys() | self._busy | self._aside.keys())
 
     @property
     def alive(self) -> Sequence[threading.Thread]:
@@ -114,7 +120,8 @@ class Uploader:
     def left(self) -> Sequence[str]:
         """Say what was not uploaded, in sentences."""
         sentences = [f"{path} is gone and could not be uploaded" for path in self._gone]
-        if pending := self.pending:
+        sentences += [f"{path} could not be uploaded: {why}" for path, why in self._aside.items()]
+        if pending := self.pending - len(self._aside):
             cause = f": {self._cause}" if self._cause else ""
             sentences.append(f"{pending} files could not be uploaded{cause}; run it again, they are kept until then")
         return sentences
@@ -153,32 +160,37 @@ class Uploader:
 
     def _upload(self, path: str, length: int) -> None:
         try:
-            with open(path, "rb", opener=_open) as file:
-                descriptor = file.fileno()
-                present = os.fstat(descriptor).st_size
-                if present < length:
-                    raise OSError(f"it has {present} bytes where {length} were committed; restore it")
-                self._store.put(os.path.relpath(path, self._root), self._pieces(descriptor, length), length)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            self._give_up(path, length)
+            return
+        except OSError as error:
+            self._put_aside(path, str(error))
+            return
+        try:
+            self._store.put(os.path.relpath(path, self._root), self._pieces(descriptor, length), length)
         except _Stopped:
             return
-        except FileNotFoundError as error:
-            if error.filename != path:
-                self._fail(path, length, error)
-            else:
-                self._give_up(path, length)
+        except _Unreadable as error:
+            self._put_aside(path, str(error))
         except Exception as error:  # each store has its own
-            self._fail(path, length, error)
+            self._fail(path, length, describe(error))
         else:
             self._succeed(path, length)
+        finally:
+            os.close(descriptor)
 
     def _pieces(self, descriptor: int, length: int) -> Iterator[bytes]:
         offset = 0
         while offset < length:
             if self._stopped:
                 raise _Stopped
-            piece = os.pread(descriptor, min(_PIECE_BYTES, length - offset), offset)
+            try:
+                piece = os.pread(descriptor, min(_PIECE_BYTES, length - offset), offset)
+            except OSError as error:
+                raise _Unreadable(str(error)) from error
             if not piece:
-                raise OSError(f"it was cut to {offset} bytes meanwhile, and {length} were committed; restore it")
+                raise _Unreadable(f"it has {offset} bytes where {length} were committed; restore it")
             offset += len(piece)
             yield piece
 
@@ -195,17 +207,26 @@ class Uploader:
     def _give_up(self, path: str, length: int) -> None:
         with self._changed:
             self._settle(path, length)
-            self._gone[path] = length
+            self._gone.append(path)
             self._figures.failures += 1
         self._log.error("slice is gone, and was not uploaded before", extra={"path": path, "bytes": length})
+
+    def _put_aside(self, path: str, why: str) -> None:
+        with self._changed:
+            self._busy.discard(path)
+            self._aside[path] = why
+            self._figures.failures += 1
+            self._changed.notify_all()
+        self._log.error(
+            "slice cannot be read to be uploaded; the next start tries it", extra={"path": path, "cause": why}
+        )
 
     def _settle(self, path: str, length: int) -> None:
         self._busy.discard(path)
         self._done[path] = length
         self._changed.notify_all()
 
-    def _fail(self, path: str, length: int, error: Exception) -> None:
-        cause = describe(error)
+    def _fail(self, path: str, length: int, cause: str) -> None:
         with self._changed:
             self._busy.discard(path)
             self._waiting.setdefault(path, length)
@@ -223,7 +244,3 @@ class Uploader:
                 "slice could not be uploaded; it is kept and tried again",
                 extra={"path": path, "cause": cause, "wait_s": pause},
             )
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

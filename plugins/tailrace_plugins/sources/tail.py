@@ -101,7 +101,7 @@ class Tail(Source, kw_only=True):
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise OptionError("paths", "name at least one file, like /var/log/kube-audit/audit.log")
-        check_urls(self.paths, self.read_from, self.endpoint_url)
+        check_urls(self.paths, self.read_from, self.endpoint_url or None)
         self._objects: Objects | None = None
 
     def once_only(self) -> str | None:
@@ -139,7 +139,7 @@ class Tail(Source, kw_only=True):
             reports=self.reports,
         )
         if is_url(self.paths[0]):
-            self._objects = Objects(self.paths, self.exclude, self.endpoint_url, self._reading)
+            self._objects = Objects(self.paths, self.exclude, self.endpoint_url or None, self._reading)
             self._objects.open(position)
             return
         self._logs = {}

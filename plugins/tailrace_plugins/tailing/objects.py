@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tailrace import Batch, Damaged, OptionError, Position, Retry
+from tailrace import Batch, Damaged, EndOfInput, OptionError, Position, Retry
 from tailrace_plugins.stores import check_installed, describe, s3_client
 from tailrace_plugins.tailing.content import Compressed
 from tailrace_plugins.tailing.lines import Block, next_block
@@ -134,8 +134,8 @@ class Objects:
                 raise Retry(f"{_SCHEME}{bucket}/{prefix} cannot be listed: {describe(error)}") from error
         return found
 
-    def read(self) -> Batch | None:
-        """Give the next lines; None at the end. Raises OSError if the store fails."""
+    def read(self) -> Batch:
+        """Give the next lines. Raises EndOfInput, and OSError if the store fails."""
         while self._waiting:
             url = self._waiting[0]
             if self._content is None:
@@ -162,7 +162,7 @@ class Objects:
         if self._changed:
             position, self._changed = self._changed, {}
             return Batch([], position=position)
-        return None
+        raise EndOfInput
 
     def _next(self, content: Compressed, state: ObjectState) -> Block | None:
         """Give the next lines; what has no newline is one only where nothing is damaged."""
