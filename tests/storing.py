@@ -98,7 +98,8 @@ class Gate:
             answers = threading.Thread(target=self._pass, args=(far, near, self._answers), daemon=True)
             answers.start()
             self._pass(near, far, self._limit)
-            far.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the other side was quicker
+                far.shutdown(socket.SHUT_WR)
             answers.join()
 
     def _pass(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:

@@ -20,10 +20,12 @@ import pytest
 from storing import CREDENTIALS, Gate, Storage, free_port, storage
 from waiting import wait_until
 
-from tailrace.checkpoint import Checkpoint
+from tailrace.batch import Batch
+from tailrace.checkpoint import Checkpoint, merge
 from tailrace.context import Context
 from tailrace.durable import Disk
 from tailrace.faults import Crash, FaultyDisk
+from tailrace.fields import Projection
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.stage import OptionError
 from tailrace.testing import ListSource
@@ -546,3 +548,35 @@ def test_death_at_every_operation_leaves_every_slice_whole_in_the_store_in_the_e
             assert operation > 60
             return
     raise AssertionError("it never ran to its end")
+
+
+def test_what_was_uploaded_is_deleted_one_commit_later_for_the_generation_before_still_owes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace_plugins.sinks.retention.SHARE", 0)
+    monkeypatch.setattr("tailrace_plugins.sinks.retention.INTERVAL", 0.0)
+    world = World(tmp_path, f"file://{tmp_path}/store", idle_close=1e-9, keep_files=1)
+    sink = world.sink
+    sink.attach(Context(pipeline="audit", state_dir=tmp_path))
+    sink.open(None)
+    position: dict[str, Any] = {}
+
+    def commit(*lines: bytes) -> int:
+        """Give how many slices there are after it."""
+        nonlocal position
+        batch = Batch(list(lines), tag="audit")
+        batch.project(Projection(sink.reads(), sink.writes()))
+        sink.write(sink.encode(batch))
+        for delta in (sink.prepare(), sink.flush()):
+            position = merge(position, delta)
+        sink.commit(position)
+        return len(world.files())
+
+    assert commit(event("a", 4), event("b", 5)) == 2
+    assert commit() == 2
+    assert len(position) == 3
+    wait_until(lambda: world.figure("uploads_total") == 2)
+    assert commit() == 2
+    assert len(position) == 1
+    assert commit() == 1
+    sink.close()
