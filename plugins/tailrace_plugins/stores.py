@@ -25,6 +25,7 @@ NEEDED: Final = {
 
 _PART_BYTES = 16 << 20  # what is larger goes to S3 in parts; each of them is in memory once
 _PARTS = 9_000  # S3 takes 10,000 of one object
+_AZURE = "AZURE_STORAGE_CONNECTION_STRING"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
@@ -99,11 +100,28 @@ def s3_client(endpoint_url: str | None) -> Any:
     return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
 
 
+def _make_client(scheme: str, endpoint_url: str | None) -> Any:
+    """Make what smart-open speaks to a store with; raises whatever the library does, and ValueError."""
+    if scheme == "s3":
+        return s3_client(endpoint_url)
+    if scheme == "gs":
+        from google.cloud.storage import Client
+
+        return Client()
+    from azure.storage.blob import BlobServiceClient
+
+    connection = os.environ.get(_AZURE)
+    if connection is None:
+        raise ValueError(f"azure:// needs {_AZURE} in the environment; it is shown in the portal under access keys")
+    return BlobServiceClient.from_connection_string(connection)
+
+
 class Bucket:
     """Objects of a bucket, below a prefix."""
 
     def __init__(self, url: str, endpoint_url: str | None) -> None:
         self._url = url
+        self._scheme = url.partition(":")[0]
         self._endpoint_url = endpoint_url
         self._client: Any = None
         self._lock = threading.Lock()
@@ -126,11 +144,11 @@ class Bucket:
             raise
 
     def _parameters(self, size: int) -> dict[str, Any]:
-        if not self._url.startswith("s3:"):
-            return {}
         with self._lock:
             if self._client is None:
-                self._client = s3_client(self._endpoint_url)
+                self._client = _make_client(self._scheme, self._endpoint_url)
+        if self._scheme != "s3":
+            return {"client": self._client}
         return {
             "client": self._client,
             "multipart_upload": size > _PART_BYTES,

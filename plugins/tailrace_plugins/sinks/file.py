@@ -71,8 +71,8 @@ class File(Sink, kw_only=True):
     that hold nothing up, and as often as it takes: after a crash, while the store is down. It stays here until a limit
     of `keep_...` takes it, which waits for the upload. A late event makes it grow; then it is uploaded again under its
     name. What lies there at the first start with `upload` is uploaded too. Two collectors need two prefixes:
-    `s3://audit/${HOSTNAME}`. Credentials are found as the store's library does (for S3: `AWS_ACCESS_KEY_ID`,
-    `~/.aws/credentials`, the machine's role); `pip install 'tailrace[s3]'`, `[gcs]` or `[azure]` brings it.
+    `s3://audit/${HOSTNAME}`. `pip install 'tailrace[s3]'`, `[gcs]` or `[azure]` brings the store's library, which finds
+    credentials as ever (`AWS_ACCESS_KEY_ID`, `~/.aws`, a role); for Azure set `AZURE_STORAGE_CONNECTION_STRING`.
 
     With `max_size` the path is that of one plain file, which is rotated as the API server rotates its log: renamed to
     `audit-2026-11-23T06-00-00.000.log` (UTC) before an event would make it too large; `max_age`, `max_backup` and
