@@ -186,7 +186,10 @@ def test_a_line_that_is_too_long_is_put_aside_in_pieces(tmp_path: Path, store: S
 def test_it_goes_on_from_each_of_its_positions(store: Storage, bucket: str) -> None:
     store.put(bucket, "a.gz", gzip.compress(text(*lines("a", 20))))
     store.put(bucket, "b", text(*lines("b", 20)))
-    make = lambda: Tail(paths=[f"s3://{bucket}/*"], endpoint_url=store.url, block_bytes=500)  # noqa: E731
+
+    def make() -> Tail:
+        return Tail(paths=[f"s3://{bucket}/*"], endpoint_url=store.url, block_bytes=500)
+
     check_source(make, [*lines("a", 20), *lines("b", 20)])
 
 

@@ -112,6 +112,9 @@ class World:
         paths = [path for path in self.out.rglob("*.log*") if path.is_file()]
         return {prefix + str(path.relative_to(self.out)): path.read_bytes() for path in paths}
 
+    def wait_for_files(self, number: int) -> None:
+        wait_until(lambda: len(self.files()) == number)
+
     def position(self) -> dict[str, Any]:
         state = Checkpoint(Context(pipeline="audit", state_dir=self.directory / "state")).load()
         assert state is not None
@@ -191,7 +194,7 @@ def test_a_store_that_is_down_does_not_stop_the_collecting_and_gets_all_when_it_
     with world.running() as thread:
         for number in range(5):
             world.write(event(f"user-{number}"))
-            wait_until(lambda number=number: len(world.files()) == number + 1)  # type: ignore[misc]
+            world.wait_for_files(number + 1)
         wait_until(lambda: world.figure("uploads_pending") == 5 and world.figure("upload_failures_total") > 5)
         assert thread.is_alive()
         with storage(port) as store:
@@ -243,7 +246,7 @@ def test_retention_waits_for_the_upload(tmp_path: Path, absent: str, monkeypatch
     with world.running():
         for hour in range(5):
             world.write(event(hour=hour))
-            wait_until(lambda hour=hour: len(world.files()) == hour + 1)  # type: ignore[misc]
+            world.wait_for_files(hour + 1)
         wait_until(lambda: world.figure("uploads_pending") == 5)
         before = world.files()
         world.write(event("late", hour=9))  # one more commit, that looks what to delete
