@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -515,3 +515,50 @@ def test_what_cannot_be_read_is_rejected_alike_whether_the_first_filter_takes_ev
     assert found[0] == found[1]
     assert len(found[0][0]) >= 2
     assert len(found[0][2]) >= 3
+
+
+class Courier(ListSink, kw_only=True):
+    """Brings its lines somewhere else beside the commits, one errand for each commit of a run to the end."""
+
+    errands: int = 2
+    left: list[str] = []
+
+    def is_due(self) -> bool:
+        return self.errands > 0
+
+    def flush(self) -> Position:
+        self.errands -= not self._pending
+        return {**super().flush(), "errands": self.errands}
+
+    def finish(self, stop: threading.Event) -> Iterator[None]:
+        while self.errands:
+            yield
+
+    def incomplete(self) -> Sequence[str]:
+        return self.left
+
+
+def test_what_a_sink_does_beside_the_commits_is_completed_and_recorded_at_the_end_of_a_run(tmp_path: Path) -> None:
+    sink = Courier(left=["one letter is left"])
+    made = run(pipeline(tmp_path, out=sink))
+    assert sink.errands == 0
+    state = Checkpoint(made.context).load()
+    assert state is not None
+    assert state.sinks["out"] == {"length": 20, "errands": 0}
+    assert made.incomplete() == [("output", "one letter is left")]
+
+
+def test_a_sink_that_has_something_to_record_gets_commits_without_events(tmp_path: Path) -> None:
+    sink, stop = Courier(errands=3), threading.Event()
+
+    class Silent(Endless, kw_only=True):
+        def read(self, timeout: float) -> Batch | None:
+            self.gave += 1
+            if self.gave == 10:
+                stop.set()
+            return None
+
+    made = Pipeline(Context(pipeline="test", state_dir=tmp_path), Silent(), [], {"out": sink})
+    made.run(stop)
+    assert sink.errands == 0
+    assert made.counts.commits == 3

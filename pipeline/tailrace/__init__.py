@@ -17,7 +17,7 @@ from tailrace.memo import Memo
 from tailrace.names import encode_name, fit_path, value_text
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.quantity import parse_duration, parse_size
-from tailrace.recognition import Recognised, SlicePaths
+from tailrace.recognition import Recognised, SlicePaths, TemplatePaths
 from tailrace.records import Record
 from tailrace.reject import Original, Reject
 from tailrace.span import LEAST_SPAN_BYTES, Note, Span, SpanUnread
@@ -80,6 +80,7 @@ __all__ = [
     "TagPattern",
     "Template",
     "TemplateError",
+    "TemplatePaths",
     "TimeSlicer",
     "encode_name",
     "fit_path",

@@ -39,12 +39,12 @@ def make_registry(plugins: list[Path]) -> Registry:
     return registry
 
 
-def load_config(configs: list[Path], registry: Registry) -> Config:
+def load_config(configs: list[Path], registry: Registry, *, follows: bool = False) -> Config:
     """Read the configs; print all that is wrong with them and exit."""
     from tailrace.config import ConfigError, load
 
     try:
-        return load(configs, registry, os.environ)
+        return load(configs, registry, os.environ, follows=follows)
     except ConfigError as error:
         fail("\n".join(map(str, error.problems)), BAD_USAGE)
 

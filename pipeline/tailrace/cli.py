@@ -91,7 +91,7 @@ def run(
     collect_rarely()
     logs.configure(sys.stderr, log_format, log_level)
     registry = make_registry(plugins)
-    config = load_config(configs, registry).with_workers(workers)
+    config = load_config(configs, registry, follows=not once).with_workers(workers)
     with Locks() as locks:
         try:
             locks.take(plan.state_dir for plan in config.plans)
@@ -100,7 +100,7 @@ def run(
         service = Service(
             config.plans,
             config.admin,
-            reread=None if once else lambda: load(configs, registry, os.environ).with_workers(workers),
+            reread=None if once else lambda: load(configs, registry, os.environ, follows=True).with_workers(workers),
             locks=locks,
             stop_timeout=stop_timeout,
         )

@@ -83,12 +83,14 @@ class Config:
         )
 
 
-def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str]) -> Config:
-    """Read config files and make their pipelines.
+def load(
+    paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str], *, follows: bool = False
+) -> Config:
+    """Read config files and make their pipelines; with `follows` such as can run without an end.
 
     The plug-in folders of all files are added to a copy of `registry`. Raises ConfigError.
     """
-    loader = _Loader(registry.copy())
+    loader = _Loader(registry.copy(), follows)
     roots = [root for path in paths if (root := loader.read(str(path), environ)) is not None]
     for root in roots:
         loader.add_plugins(root)
@@ -106,8 +108,9 @@ _Made = tuple[Stage | None, Value]  # a stage, or None if it could not be made, 
 class _Loader:
     """Makes plans of documents and notes what is wrong with them."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, follows: bool) -> None:
         self.problems: list[Problem] = []
+        self._follows = follows
         self.admin: Address | None = None
         self._admin_place: Place | None = None
         self._registry = registry
@@ -169,6 +172,9 @@ class _Loader:
             self._check_fields([*sound, *filters], sinks)
         if settings is not None and settings.get("workers", 1) > 1:
             self._check_workers(table, [stage for stage, _ in (*sources, *filters) if stage is not None])
+        for stage, value in sources if self._follows else ():
+            if isinstance(stage, Source) and (reason := stage.once_only()):
+                self.problems.append(value.place.problem(f"{reason}; run it with --once"))
         made = all(stage is not None for stage, _ in (*sources, *filters, *sinks))
         if settings is None or state_dir is None or not made:
             return None

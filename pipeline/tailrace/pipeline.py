@@ -115,6 +115,11 @@ class Pipeline:
                 self._checkpoint.restore()
         return drained
 
+    def incomplete(self) -> Sequence[tuple[str, str]]:
+        """Say what a run with `once` has left undone, now that it has ended: each with what it is about, then why."""
+        about: dict[str, Sequence[Source | Sink]] = {"input": [self.source], "output": list(self._sinks.values())}
+        return [(what, why) for what, stages in about.items() for stage in stages for why in stage.incomplete()]
+
     def lag(self) -> int:
         """Give how many bytes the source knows of that did not go into the sinks yet; for other threads too."""
         return self.source.lag() + self.crew.size
@@ -139,6 +144,8 @@ class Pipeline:
                 if self.condition.state != "recovering":
                     self.enter("running")
                 self._pump(stop, once)
+                if once and not stop.is_set():
+                    self._finish(stop)
                 return True
             except Damaged as error:
                 raise PipelineFailed(str(error)) from error
@@ -303,8 +310,23 @@ class Pipeline:
         for _ in range(2 if fresh else 0):  # so that the generation to fall back to knows where to cut, too
             self._save({}, fresh)
 
+    def _finish(self, stop: threading.Event) -> None:
+        """All is committed, and nothing more will come: let sinks complete what goes on beside the commits."""
+        for sink in self._sinks.values():
+            for _ in sink.finish(stop):
+                self._commit_if_due()
+
+    def _commit_if_due(self) -> bool:
+        """Commit for sinks that need it, though there are no events."""
+        is_due = any(sink.is_due() for sink in self._sinks.values())
+        if is_due:
+            self._commit()
+        return is_due
+
     def _rest(self) -> None:
         """Nothing is going on: make both checkpoint generations cover all, so that the source gives up the last too."""
+        if self._commit_if_due():
+            return
         self._checkpoint.restore()
         if self._is_uncovered and self._state.source is not None:
             self._save({}, {})

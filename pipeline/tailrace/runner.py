@@ -76,16 +76,16 @@ def _run(pipeline: Pipeline, stop: threading.Event, once: bool) -> bool:
     clock = pipeline.context.clock
     started = clock.monotonic()
     log.info("pipeline started")
-    missing: Sequence[str] = ()
+    missing: Sequence[tuple[str, str]] = ()
     well = False
     try:
         well = pipeline.run(stop, once=once)
         if not well:
             log.warning("pipeline was stopped before it recovered; the next start goes on from its checkpoint")
         if once:
-            missing = pipeline.source.incomplete()
+            missing = pipeline.incomplete()
             if stop.is_set():
-                missing = ["it was stopped before the end of its input; run it again, it goes on from there"]
+                missing = [("input", "it was stopped before the end of its input; run it again, it goes on from there")]
             well = not missing
     except PipelineFailed as error:
         pipeline.enter("failed", str(error))
@@ -112,9 +112,9 @@ def _run(pipeline: Pipeline, stop: threading.Event, once: bool) -> bool:
             "events_per_s": round(counts.events_in / seconds) if seconds > 0 else 0,
         },
     )
-    for sentence in missing:
-        pipeline.enter("failed", sentence)
-        log.error("input is incomplete", extra={"cause": sentence})
+    for what, cause in missing:
+        pipeline.enter("failed", cause)
+        log.error(f"{what} is incomplete", extra={"cause": cause})
     return well
 
 

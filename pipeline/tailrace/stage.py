@@ -25,7 +25,8 @@ crash. Any other exception is a bug: the pipeline stops, nothing is committed, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -152,6 +153,10 @@ class Source(Stage, kw_only=True):
 
     def stop(self) -> None:
         """Receive no more: the pipeline has ended. May be called at any time and twice."""
+
+    def once_only(self) -> str | None:
+        """Say why it can be read with `--once` only, to the end of what is there; None if it can be followed."""
+        return None
 
     def refusing(self) -> str | None:
         """Say why what is sent to it is refused at present; None if it is not."""
@@ -359,3 +364,21 @@ class Sink(Stage, kw_only=True):
 
     def commit(self, position: Position) -> None:
         """The checkpoint that holds `position` is on disk: publish. Idempotent, for it is repeated after a crash."""
+
+    def is_due(self) -> bool:
+        """Tell whether there is something to record or to publish without a new event: then there is a commit of none.
+
+        Asked a few times per second while nothing is read.
+        """
+        return False
+
+    def finish(self, stop: threading.Event) -> Iterator[None]:
+        """All events of a run with `--once` are committed: complete what goes on beside the commits.
+
+        Each time that it yields there is a commit, if one `is_due`. Gives up waiting soon after `stop` is set.
+        """
+        yield from ()
+
+    def incomplete(self) -> Sequence[str]:
+        """Say what could not be completed (asked at the end of a run with `--once`, after `close`)."""
+        return ()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -40,6 +41,9 @@ from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
 from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
+from tailrace_plugins.sinks.rotation import OPTIONS, PLAN, Rotation, make_rotation, rotation
+from tailrace_plugins.sinks.slices import Slices
+from tailrace_plugins.sinks.uploads import uploads
 
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
 _T = TypeVar("_T")
@@ -64,6 +68,18 @@ class File(Sink, kw_only=True):
     empty by it. Every file counts whose path the template can have made: give each sink names of its own. A slice's
     age is told by its name, from its end on (`_unparsed`: since the last write), to now, or to the newest slice if
     that is older. What got an event within `idle_close` counts, but stays; what a late event makes anew goes likewise.
+
+    With `upload` a slice that got no event for `idle_close` (with `--once`: each, at the end) is uploaded, by threads
+    that hold nothing up, and as often as it takes: after a crash, while the store is down. It stays here until a limit
+    of `keep_...` takes it, which waits for the upload. A late event makes it grow; then it is uploaded again under its
+    name. What lies there at the first start with `upload` is uploaded too. Two collectors need two prefixes:
+    `s3://audit/${HOSTNAME}`. `pip install 'tailrace[s3]'`, `[gcs]` or `[azure]` brings the store's library, which finds
+    credentials as ever (`AWS_ACCESS_KEY_ID`, `~/.aws`, a role); for Azure set `AZURE_STORAGE_CONNECTION_STRING`.
+
+    With `max_size` the path is that of one plain file, which is rotated as the API server rotates its log: renamed to
+    `audit-2026-11-23T06-00-00.000.log` (UTC) before an event would make it too large; `max_age`, `max_backup` and
+    `compress` are what `--audit-log-maxage`, `-maxbackup` and `-compress` are. No event is split. One that is larger
+    than `max_size`, which the API server would lose, gets a file of its own.
     """
 
     path: Annotated[str, Meta(description="Template of the path; its suffix tells the compression.")]
@@ -113,6 +129,27 @@ class File(Sink, kw_only=True):
         Meta(description="Likewise, but of the slices together whose paths differ only in their time."),
     ] = None
     keep_files_per_name: Annotated[int, Meta(ge=1, description="Likewise, by number.")] | None = None
+    max_size: Annotated[int, Meta(ge=1, description="Rotate the file before it has more MiB than that.")] | None = None
+    max_age: Annotated[
+        int, Meta(ge=0, description="Delete rotated files that were renamed more than so many days ago; 0: keep all.")
+    ] = 0
+    max_backup: Annotated[
+        int, Meta(ge=0, description="Delete the oldest rotated files while there are more; 0: keep all.")
+    ] = 0
+    compress: Annotated[bool, Meta(description="Compress rotated files, which adds `.gz` to their names.")] = False
+    upload: Annotated[
+        str | None,
+        Meta(
+            description="Where closed slices are uploaded: `s3://bucket/prefix`, `gs://…`, `azure://container/…`, or "
+            "`file:///directory`. An object has the path of its slice, from the directory on that all paths share."
+        ),
+    ] = None
+    endpoint_url: Annotated[
+        str | None,
+        Meta(
+            description="Of a store that speaks like S3: `https://minio.example:9000`. Credentials do not belong here."
+        ),
+    ] = None
     include_time_key: Annotated[
         str | None, Meta(description="Add the event's time to the event under this key, as fluentd does.")
     ] = None
@@ -130,10 +167,22 @@ class File(Sink, kw_only=True):
         self._gid = _checked("group", lambda: number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
-        self._retention = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
+        self._configured = self._output = self._make_output(kind)
         self._paths = Memo(self._path, _PATHS_LIMIT)
         self._claim = Claim(self._template)
         self._pool: ThreadPoolExecutor | None = None
+
+    def _make_output(self, kind: str) -> Slices | Rotation:
+        about = {name: getattr(self, name) for name in (*OPTIONS, *REASONS)}
+        contrary = {name: getattr(self, name) for name in (*REASONS, "upload")}
+        rotating = rotation(about, self._template, kind, contrary)
+        if rotating is not None:
+            return rotating
+        return Slices(
+            self.idle_close,
+            retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer),
+            uploads(self.upload or None, self.endpoint_url or None, self._template, self._mode),
+        )
 
     def reads(self) -> Iterable[str]:
         """The template's fields, and the time fields if the time is used."""
@@ -149,10 +198,13 @@ class File(Sink, kw_only=True):
 
         Raises Retry if the output directory cannot be written, and Damaged if another pipeline has this template.
         """
-        self._forgotten: frozenset[str] = frozenset()
+        position = position or {}
+        # by other options before, what was renamed may have to be completed
+        self._output = make_rotation(self._template) if PLAN in position and self.max_size is None else self._configured
+        self._left = {key: None for key in position if not os.path.isabs(key) and not self._output.owns(key)}
         self._pool = ThreadPoolExecutor(self.threads, "tailrace-compress") if self.threads else None
         self._piles = Piles(self._compress, self._pool)
-        self._ledger = Ledger(
+        ledger = Ledger(
             self.context.disk,
             mode=self._mode,
             uid=self._uid,
@@ -163,16 +215,16 @@ class File(Sink, kw_only=True):
         directory = self._claim.directory
         if os.path.isdir(directory):
             self._claim.take(self.context)  # before anything is cut
-        cut = self._ledger.recover(dict(position or {}))
+        cut = self._output.open(self.context, ledger, position)
         if cut:
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
-        now = self.context.clock.monotonic()
-        self._last_append: dict[str, float] = dict.fromkeys(self._ledger.lengths, now)
-        make_directories(self.context.disk, directory, self._ledger.directory_mode)
+        make_directories(self.context.disk, directory, ledger.directory_mode)
         self._claim.take(self.context)
+        self._output.start(directory, position)
 
     def close(self) -> None:
         """Stop the threads, and let others write the files."""
+        self._output.close()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._claim.release(self.context)
@@ -222,24 +274,28 @@ class File(Sink, kw_only=True):
 
     def prepare(self) -> Position:
         """Announce the files that are appended to for the first time."""
-        return self._ledger.prepare(self._piles.paths)
+        return self._output.prepare(self._piles)
 
     def flush(self) -> Position:
         """Append every slice's members to its file and sync; forget slices that got nothing for long."""
-        members = self._piles.take()
-        lengths = self._ledger.append(members)
-        now = self.context.clock.monotonic()
-        self._last_append |= dict.fromkeys(members, now)
-        idle = [path for path, last in self._last_append.items() if now - last > self.idle_close]
-        for path in idle:
-            del self._last_append[path]
-        self._forgotten = frozenset(idle)
-        return {**lengths, **self._ledger.forget(idle)}
+        return {**self._output.flush(self._piles), **self._left}
 
     def commit(self, position: Position) -> None:
-        """Delete what need not be kept; the generation before still has what this commit forgot, so that stays."""
-        if self._retention is not None:
-            self._retention.look(self.context, position, self._forgotten)
+        """Deal with what is closed or full."""
+        self._left = {}
+        self._output.commit(position)
+
+    def is_due(self) -> bool:
+        """Whether that has to be recorded though no event comes."""
+        return self._output.is_due
+
+    def finish(self, stop: threading.Event) -> Iterator[None]:
+        """Bring everything to where it shall be in the end."""
+        return self._output.finish(stop)
+
+    def incomplete(self) -> Sequence[str]:
+        """Say what could not be brought there."""
+        return self._output.incomplete()
 
     def descriptors(self) -> int:
         """The files that a commit writes together, their directory, and the lock."""
@@ -250,8 +306,8 @@ class File(Sink, kw_only=True):
         yield surroundings.room(self._claim.directory)
 
     def measures(self) -> Iterable[Measure]:
-        """Say what was deleted, if that is asked for."""
-        return () if self._retention is None else self._retention.measures()
+        """Say what was deleted, uploaded and compressed, if that is asked for."""
+        return self._output.measures()
 
 
 def _checked(option: str, make: Callable[[], _T]) -> _T:

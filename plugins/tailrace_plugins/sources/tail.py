@@ -16,6 +16,7 @@ from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState, parse_state
 from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.log import Log
+from tailrace_plugins.tailing.objects import Objects, check_urls, is_url
 from tailrace_plugins.tailing.patterns import Patterns
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.reports import Reports
@@ -37,6 +38,10 @@ class Tail(Source, kw_only=True):
     `audit.log.1` and `audit.log-20261123` (logrotate), each perhaps compressed. Rotated files are the log's past and
     never logs of their own, even where a glob matches them. Each line is given once, as it was written, whatever
     happens between two looks or while nobody looks.
+
+    With `--once`, paths may be objects in a store instead, `s3://bucket/audit/**/*.gz`: each is read from its beginning
+    to its end, in the order of their names, and the next run reads only what is new, or was made longer. Credentials
+    are found as boto3 does; `pip install 'tailrace[s3]'` brings it.
 
     The position has one key for each log, its live path; the value holds the unfinished files and how far each was
     read, and the finished ones that still exist.
@@ -84,6 +89,10 @@ class Tail(Source, kw_only=True):
         ),
     ] = 1.0
     max_open_files: Annotated[int, Meta(gt=0, description="So many files are held open at most.")] = 256
+    endpoint_url: Annotated[
+        str | None,
+        Meta(description="Of a store that speaks like S3, for paths with s3://: `https://minio.example:9000`."),
+    ] = None
     watch: Annotated[
         bool, Meta(description="Let the kernel wake us when a file is rotated, instead of polling alone.")
     ] = True
@@ -91,6 +100,12 @@ class Tail(Source, kw_only=True):
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise OptionError("paths", "name at least one file, like /var/log/kube-audit/audit.log")
+        check_urls(self.paths, self.read_from, self.endpoint_url or None)
+        self._objects: Objects | None = None
+
+    def once_only(self) -> str | None:
+        """Objects in a store are listed once."""
+        return "objects of s3:// are read to their end, and not followed" if is_url(self.paths[0]) else None
 
     def attach(self, context: Context) -> None:
         """Take clock and log."""
@@ -122,6 +137,10 @@ class Tail(Source, kw_only=True):
             listings=Listings(),
             reports=self.reports,
         )
+        if is_url(self.paths[0]):
+            self._objects = Objects(self.paths, self.exclude, self.endpoint_url or None, self._reading)
+            self._objects.open(position)
+            return
         self._logs = {}
         self._turn: deque[Log] = deque()  # whose turn it is next stands first
         self._gone: set[str] = set()  # keys that the checkpoint may forget
@@ -154,6 +173,8 @@ class Tail(Source, kw_only=True):
         At the first start the first batch has no lines, so that it is recorded which files are not to be read again
         from their beginning, or not at all, should there be a crash before the first commit.
         """
+        if self._objects is not None:
+            return self._objects.read()
         if not self._is_recorded:
             self._is_recorded = True
             return Batch([], position=self._complete({}))
@@ -189,6 +210,8 @@ class Tail(Source, kw_only=True):
 
     def lag(self) -> int:
         """Give the number of bytes not yet read; what is compressed is not counted."""
+        if self._objects is not None:
+            return self._objects.lag()
         return sum(log.lag() for log in list(self._logs.values()))
 
     def measures(self) -> Iterable[Measure]:
@@ -213,6 +236,8 @@ class Tail(Source, kw_only=True):
 
     def incomplete(self) -> Sequence[str]:
         """Name the files that are missing or cannot be read."""
+        if self._objects is not None:
+            return self._objects.incomplete()
         return [sentence for log in self._logs.values() for sentence in log.incomplete()]
 
     def wake(self) -> None:
@@ -226,6 +251,8 @@ class Tail(Source, kw_only=True):
             self._wakeup.close()
             self._wakeup = None
         self._descriptors.release_all()
+        if self._objects is not None:
+            self._objects.close()
 
     def _add(self, path: str, state: LogState | None, *, first_start: bool) -> None:
         if path not in self._logs:

@@ -43,12 +43,31 @@ class Content(Protocol):
         """Close the descriptor."""
 
 
+class Stream(Protocol):
+    """What can be read from its beginning."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give `size` bytes, fewer only at the end."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Give some bytes, none only at the end."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to the beginning, which is at offset 0."""
+
+    def fileno(self) -> int:
+        """Give the descriptor, if there is one."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 def open_content(path: str) -> Content:
     """Open a file for reading; what ends in `.gz` or `.zst` is decompressed. Raises OSError."""
     # without O_NONBLOCK, a pipe that somebody put in the place of a file would hold us up for ever
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     compression = compression_of(path)
-    return Compressed(descriptor, compression) if compression else Plain(descriptor)
+    return Compressed(os.fdopen(descriptor, "rb"), compression) if compression else Plain(descriptor)
 
 
 def packed_length(path: str) -> int | None:
@@ -121,12 +140,12 @@ class Plain:
 
 
 class Compressed:
-    """A compressed file, read as a stream; going back means to begin again."""
+    """A file that is read as a stream, compressed or (with "") not; going back means to begin again."""
 
     compressed = True
 
-    def __init__(self, descriptor: int, compression: str) -> None:
-        self._file = os.fdopen(descriptor, "rb")
+    def __init__(self, file: Stream, compression: str) -> None:
+        self._file = file
         self._compression = compression
         self.error: str | None = None
         self._rewind()
@@ -136,9 +155,12 @@ class Compressed:
         from smart_open.compression import compression_wrapper
 
         self._file.seek(0)
-        stream: Any = compression_wrapper(self._file, "rb", self._compression)
-        # without its buffer, which throws away what was decoded before the place where the bytes are damaged
-        self._read1: Callable[[int], bytes] = stream.detach().read1
+        self._read1: Callable[[int], bytes] = self._file.read1
+        if self._compression:
+            file: Any = self._file
+            stream: Any = compression_wrapper(file, "rb", self._compression)
+            # without its buffer, which throws away what was decoded before the place where the bytes are damaged
+            self._read1 = stream.detach().read1
         self._start = 0  # the offset of the first byte of `_buffer`
         self._buffer = b""
         self.error = None

@@ -24,11 +24,11 @@ class Patterns:
     def is_excluded(self, path: str) -> bool:
         """Tell whether a glob of `exclude` matches the whole path or its base name."""
         name = os.path.basename(path)
-        return any(fnmatchcase(name, glob) or _matches(path, glob) for glob in self._exclude)
+        return any(fnmatchcase(name, glob) or glob_matches(path, glob) for glob in self._exclude)
 
     def matches(self, path: str) -> bool:
         """Tell whether a file of this path, which need not exist, is wanted."""
-        wanted = path in self.literals or any(_matches(path, glob) for glob in self.globs)
+        wanted = path in self.literals or any(glob_matches(path, glob) for glob in self.globs)
         return wanted and not self.is_excluded(path)
 
     def live_path(self, path: str) -> str:
@@ -70,7 +70,8 @@ class Patterns:
         return found
 
 
-def _matches(path: str, glob: str) -> bool:
+def glob_matches(path: str, glob: str) -> bool:
+    """Tell whether `glob.glob` would find this path."""
     return _parts_match(path.split("/"), glob.split("/"))
 
 

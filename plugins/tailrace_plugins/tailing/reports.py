@@ -47,6 +47,12 @@ class Reports:
             extra={"path": path, "offset": offset},
         )
 
+    def replaced(self, path: str, offset: int) -> None:
+        """An object begins otherwise than when it was read up to `offset`."""
+        self.log.warning(
+            "object was replaced by another one; it is read from its beginning", extra={"path": path, "offset": offset}
+        )
+
     def back(self, path: str, offset: int) -> None:
         """A file that was reported as lost is there again."""
         self.log.warning("file that was gone is back; it is read on", extra={"path": path, "offset": offset})
