@@ -77,7 +77,7 @@ def test_every_metric_that_the_readme_names_is_on_the_page(tmp_path: Path) -> No
     context = Context(pipeline="audit", state_dir=tmp_path)
     page = exposition([Pipeline(context, Tail(paths=["/var/log/audit.log"]), [], {"out": ListSink()})]).decode()
     names = set(re.findall(r"tailrace_[a-z_]+", README))
-    assert len(names) == 7
+    assert len(names) == 8
     assert not [name for name in names if f"\n{name}{{" not in page]
 
 

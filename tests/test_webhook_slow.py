@@ -147,7 +147,8 @@ def test_clients_that_wait_never_exhaust_the_descriptors_of_the_process(tmp_path
             process.terminate()
             rest = [json.loads(line) for line in process.stderr]
     assert process.returncode == 0
-    assert {event["level"] for event in said + rest} == {"info"}
+    [warning] = [event for event in said + rest if event["level"] != "info"]
+    assert warning["limit"] == 64  # too few for the default of the file sink, which uses one at a time here
 
 
 def number_of_events(path: Path) -> int:
