@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import settings
 
 # the machine may be busy with other tests; how long an example takes says nothing
 settings.register_profile("tailrace", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=2_500)  # pytest --hypothesis-profile=long
 settings.load_profile("tailrace")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors, for many tests wait for processes that they kill."""
+    return len(os.sched_getaffinity(0)) + 1
