@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
 from tailrace import Batch, Filter, OptionError
+from tailrace_plugins.loaded import LoadedFile, load
 from tailrace_plugins.policy.enforcement import READS, WRITES, Enforcement
 from tailrace_plugins.policy.policy import Policy, Verdict
 from tailrace_plugins.policy.reading import PolicyError
 
 __all__ = ["AuditPolicy", "Policy", "PolicyError", "Verdict"]
-
-
-class _LoadedFile(str):
-    """The path of a file that was read; it keeps the text with it, also on its way to a worker."""
-
-    text: str
 
 
 class AuditPolicy(Filter, kw_only=True):
@@ -50,22 +44,15 @@ class AuditPolicy(Filter, kw_only=True):
     file: Annotated[str, Meta(description="The policy file, as for `--audit-policy-file` of the API server.")]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.file, _LoadedFile):
-            loaded = _LoadedFile(self.file)
-            try:
-                loaded.text = Path(self.file).read_text(encoding="utf-8-sig")
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                raise OptionError("file", f"cannot read {self.file}: {reason}") from None
-            self.file = loaded
+        self.file = loaded = load("file", self.file)
         try:
-            self._enforcement = Enforcement(Policy.parse(self.file.text, self.file))
+            self._enforcement = Enforcement(Policy.parse(loaded.text, loaded))
         except PolicyError as error:
             raise OptionError("file", "the policy is not valid:" + f"\n{error}".replace("\n", "\n  ")) from None
 
     def loaded(self) -> Iterable[str]:
         """Give the text of the policy: if it is another one, the pipeline is."""
-        return [self.file.text] if isinstance(self.file, _LoadedFile) else []
+        return [self.file.text] if isinstance(self.file, LoadedFile) else []
 
     def reads(self) -> Iterable[str]:
         """Name what a policy looks at."""

@@ -44,12 +44,6 @@ class KubeconfigError(ValueError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class LoadedFile(str):
-    """The path of a file that was read; it keeps the text with it, also on its way to a worker."""
-
-    text: str
-
-
 class Kubeconfig(NamedTuple):
     """What a kubeconfig says of one context: where to send, and what of it is not done as one may think."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -22,12 +21,13 @@ from tailrace import (
     Sink,
     parse_duration,
 )
+from tailrace_plugins.loaded import LoadedFile, load
 from tailrace_plugins.sending.backoff import Backoff
 from tailrace_plugins.sending.catchup import CatchUp
 from tailrace_plugins.sending.client import Client
 from tailrace_plugins.sending.cutting import Cutter, Item, borders_of
 from tailrace_plugins.sending.delivery import Delivery, Figures
-from tailrace_plugins.sending.kubeconfig import KubeconfigError, LoadedFile, read_kubeconfig
+from tailrace_plugins.sending.kubeconfig import KubeconfigError, read_kubeconfig
 from tailrace_plugins.sending.options import check_headers, is_open, make_target
 from tailrace_plugins.sending.pace import Pace
 from tailrace_plugins.sending.target import Target
@@ -148,18 +148,11 @@ class Webhook(Sink, kw_only=True):
         check_headers(self.headers)
         assert self.kubeconfig is not None
         is_first = not isinstance(self.kubeconfig, LoadedFile)  # and not on its way to a worker
-        if not isinstance(self.kubeconfig, LoadedFile):
-            loaded = LoadedFile(self.kubeconfig)
-            try:
-                loaded.text = Path(self.kubeconfig).read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                raise OptionError("kubeconfig", f"cannot read {self.kubeconfig}: {reason}") from None
-            self.kubeconfig = loaded
+        self.kubeconfig = loaded = load("kubeconfig", self.kubeconfig)
         try:
             target, self._warnings = read_kubeconfig(
-                self.kubeconfig.text,
-                self.kubeconfig,
+                loaded.text,
+                loaded,
                 context=self.kube_context,
                 timeout=self.timeout,
                 try_files=is_first,
