@@ -40,7 +40,7 @@ def test_what_is_not_translated_stands_in_the_config_and_ends_with_3(tmp_path: P
     out = tmp_path / "new.yaml"
     result = convert(old, "-o", out)
     assert result.returncode == 3
-    why = "elasticsearch: there is no sink like elasticsearch; there are file and stdout"
+    why = "elasticsearch: its options are not translated; write it by hand, with the sink elasticsearch"
     assert f"not translated: {old}:22:10: {why}\n" in result.stderr
     assert f"# NOT TRANSLATED:\n#   line 22: {why}\n" in out.read_text()
     assert "hunter2" not in result.stderr + out.read_text()

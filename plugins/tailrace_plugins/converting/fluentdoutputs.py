@@ -9,7 +9,7 @@ from tailrace import TimeSlicer, parse_duration
 from tailrace_plugins.converting.fluentdfilters import accessor, tag_or_host
 from tailrace_plugins.converting.fluentdparsing import Param, Section
 from tailrace_plugins.converting.fluentdsources import NEEDLESS, is_true, spare
-from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable
+from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, no_sink
 from tailrace_plugins.converting.tagflow import Flow
 from tailrace_plugins.converting.texts import fill, place, timed
 
@@ -72,7 +72,7 @@ def translate(section: Section, flow: Flow, time_fields: list[str], outcome: Out
             stage.options["tag"] = True
         spare(section, {**NEEDLESS, **_FILE}, outcome)
     else:
-        raise Untranslatable(f"there is no sink like {name or 'one without @type'}; there are file, stdout and null")
+        raise Untranslatable(no_sink(name or "one without @type", translated="file, stdout and null"))
     return stage
 
 

@@ -8,7 +8,7 @@ from tailrace_plugins.converting.logstashfilters import Events
 from tailrace_plugins.converting.logstashinputs import NEEDLESS, spare
 from tailrace_plugins.converting.logstashparsing import Attribute, Plugin
 from tailrace_plugins.converting.logstashtexts import template
-from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable
+from tailrace_plugins.converting.outcome import NewStage, Outcome, Untranslatable, no_sink
 
 _FILE: Final = {
     "create_if_deleted": "a file that somebody removes while it is written stops the pipeline and is named",
@@ -32,7 +32,7 @@ def translate(plugin: Plugin, events: Events, outcome: Outcome) -> NewStage:
         else:
             _codec(codec, outcome)
     else:
-        raise Untranslatable(f"there is no sink like {plugin.name}; there are file and stdout")
+        raise Untranslatable(no_sink(plugin.name, translated="file and stdout"))
     spare(plugin, {**NEEDLESS, **_FILE}, outcome)
     return stage
 

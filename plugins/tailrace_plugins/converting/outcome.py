@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tailrace.document import Place, Plain, Problem
+
+_LIKE: Final = {
+    "elasticsearch": "elasticsearch",
+    "elasticsearch_data_stream": "elasticsearch",
+    "elasticsearch_dynamic": "elasticsearch",
+    "http": "webhook",
+    "opensearch": "elasticsearch",
+    "s3": "file, with the option upload",
+}
+"""Sinks that do what an output did, but with options that are not translated."""
 
 
 class ParseError(Exception):
@@ -56,6 +66,13 @@ class NewPipeline:
     filters: list[NewStage] = field(default_factory=list)
     sinks: list[NewStage] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
+
+
+def no_sink(name: str, *, translated: str) -> str:
+    """Say that an output is not translated, and what does its work here, if anything does."""
+    if name in _LIKE:
+        return f"its options are not translated; write it by hand, with the sink {_LIKE[name]}"
+    return f"there is no sink like {name}; there are {translated}"
 
 
 class Outcome:
