@@ -19,7 +19,7 @@ from webhook import Running
 from tailrace_plugins.receiving.events import BadBody, Events, cut
 
 STATUSES: Final = {200, 400, 403, 404, 405, 411, 413, 415}
-ROUNDS: Final = 15 * (settings.default or settings()).max_examples
+ROUNDS: Final = 10 * (settings.default or settings()).max_examples
 """So many times one to three requests are sent, some of them twice."""
 
 
