@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,3 +18,10 @@ settings.load_profile("tailrace")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than there are processors, for many tests wait for processes that they kill."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what hundreds of processes import, also where PYTHONDONTWRITEBYTECODE keeps each from keeping it."""
+    if not hasattr(config, "workerinput"):
+        for source in ("pipeline", "plugins"):
+            compileall.compile_dir(Path(__file__).parents[1] / source, quiet=1)
