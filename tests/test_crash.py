@@ -169,7 +169,7 @@ def test_death_at_every_operation_and_damage_of_the_newest_checkpoint_change_not
     lives(tmp_path, power_cut, damage)
 
 
-@pytest.mark.parametrize("second", range(1, 25, 3))
+@pytest.mark.parametrize("second", range(1, 25, 4))
 def test_a_second_death_during_recovery_changes_nothing(tmp_path: Path, second: int) -> None:
     def die_again(world: World, operation: int) -> None:
         world.go_on_writing()

@@ -27,7 +27,7 @@ def statuses(running: Running, operation: APIOperation[Any, Any, Any, Any], mode
     found: Counter[int] = Counter()
 
     # to make data after a schema is slow, and what is made is filtered
-    @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
     @given(operation.as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case[Any]) -> None:
         url = f"http://{running.source.address}"
