@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 # the machine may be busy with other tests; how long an example takes says nothing
-settings.register_profile("tailrace", deadline=None)
+settings.register_profile("tailrace", deadline=None, max_examples=60)
 settings.register_profile("long", deadline=None, max_examples=2_500)  # pytest --hypothesis-profile=long
 settings.load_profile("tailrace")
 
