@@ -43,7 +43,6 @@ from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import REASONS, retention
 from tailrace_plugins.sinks.rotation import OPTIONS, PLAN, Rotation, make_rotation, rotation
 from tailrace_plugins.sinks.slices import Slices
-from tailrace_plugins.sinks.uploads import uploads
 
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
 _T = TypeVar("_T")
@@ -178,11 +177,13 @@ class File(Sink, kw_only=True):
         rotating = rotation(about, self._template, kind, contrary)
         if rotating is not None:
             return rotating
-        return Slices(
-            self.idle_close,
-            retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer),
-            uploads(self.upload or None, self.endpoint_url or None, self._template, self._mode),
-        )
+        uploads = None
+        if self.upload or self.endpoint_url:
+            from tailrace_plugins.sinks.uploads import make_uploads  # not for those who keep their slices here
+
+            uploads = make_uploads(self.upload or None, self.endpoint_url or None, self._template, self._mode)
+        limits = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
+        return Slices(self.idle_close, limits, uploads)
 
     def reads(self) -> Iterable[str]:
         """The template's fields, and the time fields if the time is used."""

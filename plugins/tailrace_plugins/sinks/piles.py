@@ -90,7 +90,7 @@ class Piles(Packer):
         return piles
 
     def _seal_largest(self) -> None:
-        """Make room for a third of what may wait; so members get twice as large as if all were made (10,000 slices)."""
+        """Make room for a third of what may wait; so members get larger than if all were made."""
         enough, largest = self.held - HELD_BYTES * 2 // 3, []
         for pile in sorted(self._piles.values(), key=attrgetter("size"), reverse=True):
             if enough <= 0:

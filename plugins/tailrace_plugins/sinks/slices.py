@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tailrace import Context, Ledger, Measure, Position
 from tailrace_plugins.sinks.piles import Piles
 from tailrace_plugins.sinks.retention import Retention
-from tailrace_plugins.sinks.uploads import Uploads
+
+if TYPE_CHECKING:
+    from tailrace_plugins.sinks.uploads import Uploads
 
 
 class Slices:

@@ -24,12 +24,10 @@ _STORE: Final = "upload"  # the key of the position that names the store
 _OWED: Final = "upload "  # ... and what stands before the path of a slice that is owed to it
 
 
-def uploads(url: str | None, endpoint_url: str | None, template: Template, mode: int) -> Uploads | None:
+def make_uploads(url: str | None, endpoint_url: str | None, template: Template, mode: int) -> Uploads:
     """Make what the options of the file sink ask for; raises OptionError."""
     if url is None:
-        if endpoint_url is not None:
-            raise OptionError("endpoint_url", "there is nothing to upload; set upload: s3://bucket/prefix, too")
-        return None
+        raise OptionError("endpoint_url", "there is nothing to upload; set upload: s3://bucket/prefix, too")
     try:
         make_store(url, endpoint_url, disk=Disk(), mode=mode)
     except ValueError as error:

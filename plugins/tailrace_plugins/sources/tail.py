@@ -16,12 +16,12 @@ from tailrace_plugins.tailing.file import Key
 from tailrace_plugins.tailing.files import LogState, parse_state
 from tailrace_plugins.tailing.listings import Listings
 from tailrace_plugins.tailing.log import Log
-from tailrace_plugins.tailing.objects import Objects, check_urls, is_url
-from tailrace_plugins.tailing.patterns import Patterns
+from tailrace_plugins.tailing.patterns import Patterns, is_url
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.reports import Reports
 
 if TYPE_CHECKING:
+    from tailrace_plugins.tailing.objects import Objects
     from tailrace_plugins.tailing.wakeup import Wakeup
 
 _LOOK_SHARE = 9  # the pause between two looks is at least that many times as long as a look
@@ -100,7 +100,10 @@ class Tail(Source, kw_only=True):
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise OptionError("paths", "name at least one file, like /var/log/kube-audit/audit.log")
-        check_urls(self.paths, self.read_from, self.endpoint_url or None)
+        if self.endpoint_url or any(map(is_url, self.paths)):
+            from tailrace_plugins.tailing.objects import check_urls  # not for those who follow files
+
+            check_urls(self.paths, self.read_from, self.endpoint_url or None)
         self._objects: Objects | None = None
 
     def once_only(self) -> str | None:
@@ -138,6 +141,8 @@ class Tail(Source, kw_only=True):
             reports=self.reports,
         )
         if is_url(self.paths[0]):
+            from tailrace_plugins.tailing.objects import Objects
+
             self._objects = Objects(self.paths, self.exclude, self.endpoint_url or None, self._reading)
             self._objects.open(position)
             return

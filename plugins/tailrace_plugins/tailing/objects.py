@@ -27,18 +27,13 @@ from tailrace_plugins.stores import check_installed, describe, s3_client
 from tailrace_plugins.tailing.content import Compressed
 from tailrace_plugins.tailing.lines import Block, next_block
 from tailrace_plugins.tailing.names import compression_of, is_packed
-from tailrace_plugins.tailing.patterns import glob_matches
+from tailrace_plugins.tailing.patterns import glob_matches, is_url
 from tailrace_plugins.tailing.reading import Reading
 from tailrace_plugins.tailing.stretch import batch_of
 
 _SCHEME = "s3://"
 _BUFFER = 1 << 18
 _CHUNK = 1 << 20
-
-
-def is_url(path: str) -> bool:
-    """Tell whether a path is no file of this machine."""
-    return "://" in path
 
 
 def check_urls(paths: Sequence[str], read_from: str, endpoint_url: str | None) -> None:

@@ -12,6 +12,11 @@ from tailrace import mounts
 from tailrace_plugins.tailing.names import rotation
 
 
+def is_url(path: str) -> bool:
+    """Tell whether a path is no file of this machine."""
+    return "://" in path
+
+
 class Patterns:
     """Paths and globs as the user wrote them, made absolute."""
 
