@@ -491,6 +491,16 @@ def test_help_needs_nothing_that_is_slow_to_import() -> None:
     assert done.stdout == "\n"
 
 
+def test_other_packages_are_asked_only_for_commands_that_are_not_ours() -> None:
+    code = (
+        "import atexit, sys; from tailrace.cli import main; "
+        "atexit.register(lambda: print('convertcli' in ' '.join(sys.modules))); main()"
+    )
+    for words, asked in ((["stages"], False), (["convert", "--help"], True), (["--help"], True), (["no"], True)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == str(asked), words
+
+
 def test_run_without_an_admin_server_needs_nothing_that_serves(place: Place) -> None:
     code = (
         "import sys; from tailrace.cli import app; "

@@ -1,8 +1,8 @@
 """Commands that other packages add: typer apps, declared as entry points of the group `tailrace.commands`.
 
 They stand beside our own under the name of the entry point: as groups of commands, or, as with typer itself, as one
-command if the app has but one and no callback. Their modules are imported at each
-start, so they should import what they need when they are called, as ours do.
+command if the app has but one and no callback. Their modules are imported for `--help` and for each other, so they
+should import what they need when they are called, as ours do.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ def declared() -> list[EntryPoint]:
     return sorted(entry_points(group="tailrace.commands"), key=lambda point: point.name)
 
 
+def names(app: typer.Typer) -> set[str]:
+    """Give the words by which the commands of an app are called."""
+    groups = {group.name for group in app.registered_groups}
+    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    return {name for name in groups | commands if name}
+
+
 def add_to(app: typer.Typer, points: Iterable[EntryPoint]) -> None:
     """Add commands to our own. What cannot be loaded is said and left out: pipelines must run without it."""
-    ours = {group.name for group in app.registered_groups} | {
-        command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands
-    }
+    ours = names(app)
     for point in points:
         try:
             if point.name in ours:

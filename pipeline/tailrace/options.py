@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, reduce
 from operator import getitem
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,7 +55,8 @@ class Option(NamedTuple):
     description: str
 
 
-def declared(cls: type[msgspec.Struct]) -> list[Option]:
+@cache  # each is asked for twice at a start, when it is loaded and when its options are read
+def declared(cls: type[msgspec.Struct]) -> Sequence[Option]:
     """List the options of a class, inherited ones included, in the order of their declaration.
 
     Raises TypeError or NameError if a type cannot be understood.
@@ -68,7 +69,7 @@ def declared(cls: type[msgspec.Struct]) -> list[Option]:
             default = field.default_factory()
         about = _description(info)
         options.append(Option(field.encode_name, field.name, field.type, info, field.required, default, about))
-    return options
+    return tuple(options)
 
 
 def describe(info: inspect.Type) -> str:

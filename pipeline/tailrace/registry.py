@@ -39,7 +39,7 @@ class RegistryError(Exception):
 class _Offer(NamedTuple):
     """A stage that is there: where it comes from, and how to get its class."""
 
-    origin: str
+    origin: Callable[[], str]  # asked for when it is said: to find a package's name its metadata have to be read
     load: Callable[[], type[Stage]]
 
 
@@ -54,8 +54,9 @@ class Registry:
     def standard(cls) -> Registry:
         """Make a registry of what the installed packages declare under `tailrace.sources` and so on."""
         registry = cls()
+        installed = entry_points()  # at once: each call looks at all packages there are
         for kind in KINDS:
-            for entry_point in entry_points(group=f"tailrace.{kind}s"):
+            for entry_point in installed.select(group=f"tailrace.{kind}s"):
                 registry.add_entry_point(kind, entry_point)
         return registry
 
@@ -72,12 +73,13 @@ class Registry:
 
     def add_entry_point(self, kind: Kind, entry_point: EntryPoint) -> None:
         """Add a stage that is loaded when it is asked for first."""
-        package = entry_point.dist.name if entry_point.dist else "an unknown package"
-        origin = f"{package} ({entry_point.value})"
+
+        def origin() -> str:
+            package = entry_point.dist.name if entry_point.dist else "an unknown package"
+            return f"{package} ({entry_point.value})"
 
         def load() -> type[Stage]:
-            cls = _load_entry_point(kind, entry_point, origin)
-            return _verify(kind, entry_point.name, cls, origin)
+            return _verify(kind, entry_point.name, _load_entry_point(kind, entry_point, origin), origin)
 
         self._offer(kind, entry_point.name, _Offer(origin, load))
 
@@ -113,14 +115,14 @@ class Registry:
                 self._add_class(kind, stage_name(cls), cls, f"{file} ({name})")
 
     def _add_class(self, kind: Kind, name: str, cls: type[Stage], origin: str) -> None:
-        _verify(kind, name, cls, origin)
-        self._offer(kind, name, _Offer(origin, lambda: cls))
+        _verify(kind, name, cls, lambda: origin)
+        self._offer(kind, name, _Offer(lambda: origin, lambda: cls))
 
     def _offer(self, kind: Kind, name: str, offer: _Offer) -> None:
         other = self._offers.setdefault((kind, name), offer)
         if other is not offer:
             raise RegistryError(
-                f'there are two {kind}s named "{name}": {other.origin} and {offer.origin}; rename one of them'
+                f'there are two {kind}s named "{name}": {other.origin()} and {offer.origin()}; rename one of them'
             )
 
     def names(self, kind: Kind) -> list[str]:
@@ -129,7 +131,7 @@ class Registry:
 
     def origin(self, kind: Kind, name: str) -> str:
         """Say where a stage comes from: a package, or a file, and the class."""
-        return self._find(kind, name).origin
+        return self._find(kind, name).origin()
 
     def get(self, kind: Kind, name: str) -> type[Stage]:
         """Give the class of a stage, loading its module if need be."""
@@ -157,24 +159,24 @@ def _kind_of(cls: type[Stage]) -> Kind | None:
     return "sink" if issubclass(cls, Sink) else None
 
 
-def _verify(kind: Kind, name: str, cls: object, origin: str) -> type[Stage]:
+def _verify(kind: Kind, name: str, cls: object, origin: Callable[[], str]) -> type[Stage]:
     """Make sure that a class can be used as a stage of this kind, before a config meets it."""
     if not (isinstance(cls, type) and issubclass(cls, Stage) and _kind_of(cls) == kind):
-        raise RegistryError(f'the {kind} "{name}" from {origin} is not a subclass of tailrace.stage.{kind.title()}')
+        raise RegistryError(f'the {kind} "{name}" from {origin()} is not a subclass of tailrace.stage.{kind.title()}')
     try:
         options = [option.name for option in declared(cls)]
     except (TypeError, NameError) as error:
-        raise RegistryError(f'the options of the {kind} "{name}" from {origin} cannot be read: {error}') from None
+        raise RegistryError(f'the options of the {kind} "{name}" from {origin()} cannot be read: {error}') from None
     if "type" in options:
-        raise RegistryError(f'the {kind} "{name}" from {origin} has an option "type", which names the stage itself')
+        raise RegistryError(f'the {kind} "{name}" from {origin()} has an option "type", which names the stage itself')
     return cls
 
 
-def _load_entry_point(kind: Kind, entry_point: EntryPoint, origin: str) -> object:
+def _load_entry_point(kind: Kind, entry_point: EntryPoint, origin: Callable[[], str]) -> object:
     try:
         loaded: object = entry_point.load()
     except Exception as error:  # whatever the package's own code raises
-        message = f'cannot load the {kind} "{entry_point.name}" from {origin}: {_failure(error, None)}'
+        message = f'cannot load the {kind} "{entry_point.name}" from {origin()}: {_failure(error, None)}'
         if isinstance(error, ImportError) and entry_point.extras and entry_point.dist:
             wanted = f"{entry_point.dist.name}[{','.join(entry_point.extras)}]"
             message += f"; install what it needs: pip install '{wanted}'"
