@@ -74,11 +74,10 @@ def test_files_and_dead_letters_are_the_same_with_several_workers(tmp_path: Path
 
 def hands_of(pid: int) -> list[Path]:
     """The processes that work for this one, or did before it died; each by its directory in /proc."""
-    command = "tailrace.hand\0"
     return [
         path
         for path in Path("/proc").glob("[0-9]*")
-        if command in _read(path / "cmdline") and f"TAILRACE_TEST={pid}\0" in _read(path / "environ")
+        if _read(path / "comm") == "tailrace-hand\n" and f"TAILRACE_TEST={pid}\0" in _read(path / "environ")
     ]
 
 

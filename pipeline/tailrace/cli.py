@@ -87,6 +87,7 @@ def run(
     from tailrace import signals
     from tailrace.config import load
     from tailrace.garbage import collect_rarely
+    from tailrace.hiring import hire_ahead
     from tailrace.lock import LockError, Locks
     from tailrace.machine import raise_descriptor_limit
     from tailrace.service import Service
@@ -97,6 +98,7 @@ def run(
     logs.configure(sys.stderr, log_format, log_level)
     registry = make_registry(plugins)
     config = load_config(configs, registry, follows=not once).with_workers(workers)
+    hire_ahead(sum(plan.workers for plan in config.plans if plan.workers > 1))  # no thread, no lock, no socket is there
     with Locks() as locks:
         try:
             locks.take(plan.state_dir for plan in config.plans)

@@ -1,8 +1,7 @@
 """The crew of a pipeline: processes that work on spans, while the pipeline writes what they made, in source order.
 
-A process is a Python of its own (`hand.py`), not a fork: the service has threads, and the locks that they hold would be
-held for ever in a copy. It is told the stages once; then it is sent spans, each with the descriptor of its file, and
-answers with a product. It lives as long as its socket does, so nothing is left behind by a kill -9 of the pipeline.
+A process (`hand.py`) is told the stages once; then it is sent spans, each with the descriptor of its file, and answers
+with a product. It lives as long as its socket does, so nothing is left behind by a kill -9 of the pipeline.
 
 What is given in batches is worked on here and now, and waits behind the spans that came before it. So what `take` gives
 comes in the order in which it was added, whoever worked on it. Without workers, that is all there is to it.
@@ -12,8 +11,6 @@ from __future__ import annotations
 
 import pickle
 import queue
-import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -24,6 +21,7 @@ from typing import Any
 from tailrace.batch import Batch, Position
 from tailrace.chain import Chain, Product
 from tailrace.context import Context
+from tailrace.hiring import dismiss, hire
 from tailrace.span import Span, SpanUnread
 from tailrace.stage import Filter, Retry, Sink, Source
 from tailrace.wire import receive, send
@@ -61,7 +59,7 @@ class Crew:
         self._threads: ThreadPoolExecutor | None = None
         self._idle: queue.LifoQueue[_Hand] = queue.LifoQueue()  # the last one first: its caches are warm
         self._hands: list[_Hand] = []
-        self._used = 0.0
+        self._used = context.clock.monotonic()
 
     @property
     def is_busy(self) -> bool:
@@ -109,8 +107,10 @@ class Crew:
 
     def rest(self) -> None:
         """There is nothing to do at present: after a while the processes end."""
-        if self._hands and self._context.clock.monotonic() - self._used >= IDLE_SECONDS:
-            self.close()
+        if self._workers > 1 and self._context.clock.monotonic() - self._used >= IDLE_SECONDS:
+            dismiss()
+            if self._hands:
+                self.close()
 
     def close(self) -> None:
         """Give up what was not taken, and end the processes."""
@@ -154,17 +154,7 @@ class _Hand:
     """One process, as its pipeline sees it."""
 
     def __init__(self, *told: object) -> None:
-        self._socket, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own Python, our own module
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-            )
-        except OSError:  # no descriptors, no memory
-            self._socket.close()
-            raise
-        finally:
-            theirs.close()
+        self._socket, self._process = hire()
         for part in told:
             self._ask(part)
 

@@ -2,7 +2,7 @@
 
     python -m tailrace.hand DESCRIPTOR
 
-DESCRIPTOR is that of a socket. It ends when the socket does.
+DESCRIPTOR is that of a socket. It ends when the socket does. It may also be a fork (`hiring.py`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ from tailrace.wire import receive, send
 
 
 def main() -> None:
+    """Work at the socket that the command line names."""
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+def serve(pipeline: socket.socket) -> None:
     """Work until the pipeline is done with us."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
+        name.write("tailrace-hand")  # for those who look at the list of processes
     # a signal to the whole group, as by Ctrl-C, is for the pipeline: it lets us end when it has ended
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     collect_rarely()
-    with socket.socket(fileno=int(sys.argv[1])) as pipeline, contextlib.suppress(EOFError, OSError):
+    with pipeline, contextlib.suppress(EOFError, OSError):
         chain = _chain(receive(pipeline)[0], lambda: receive(pipeline)[0])
         while True:
             stretch, descriptor = receive(pipeline)
