@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from tailrace import OptionError
+from tailrace_plugins.checking import checked
 from tailrace_plugins.sending.options import HttpOptions, is_open, make_target
 from tailrace_plugins.sending.target import Credential, Target, parse_url
 
 _MOST_ANSWER_BYTES: Final = 64 << 20
-_T = TypeVar("_T")
 
 
 class ClusterOptions(HttpOptions, Protocol):
@@ -23,14 +21,6 @@ class ClusterOptions(HttpOptions, Protocol):
     api_key_file: str | None
 
 
-def checked(option: str, make: Callable[[], _T]) -> _T:
-    """Make something of an option, whose ValueError says what is wrong with it."""
-    try:
-        return make()
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None
-
-
 def make_targets(options: ClusterOptions) -> list[Target]:
     """Make the targets of a cluster's nodes."""
     if len({host.rstrip("/") for host in options.hosts}) < len(options.hosts):
@@ -39,7 +29,7 @@ def make_targets(options: ClusterOptions) -> list[Target]:
 
 
 def _target(host: str, options: ClusterOptions) -> Target:
-    if checked("hosts", partial(parse_url, host)).query:
+    if checked("hosts", parse_url, host).query:
         raise OptionError("hosts", f"{host!r}: leave out what follows the ?; that is made of other options")
     try:
         target = make_target(host, options)
