@@ -16,8 +16,8 @@ COPY = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
 HIDDEN = "[redacted]"
 
 
-def digest(secret: bytes) -> str:
-    return "hmac-sha256:" + hmac.new(KEY.encode(), secret, hashlib.sha256).hexdigest()[:32]
+def digest(secret: bytes, key: bytes = KEY.encode()) -> str:
+    return "hmac-sha256:" + hmac.new(key, secret, hashlib.sha256).hexdigest()[:32]
 
 
 def redacted(event: dict[str, Any], **options: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""A store that speaks like S3, on loopback, and a gate before it that can be closed."""
+"""A store that speaks like S3, on loopback, as fixtures too, and a gate before it that can be closed.
+
+A test file imports the fixtures that it takes, and those that these take: `from storing import bucket as bucket`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import boto3
+import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -21,6 +26,8 @@ CREDENTIALS = {
     "NO_PROXY": "*",
 }
 """What boto3 finds in the environment."""
+
+_numbers = count(1)
 
 
 class Storage:
@@ -61,6 +68,30 @@ def storage(port: int = 0) -> Iterator[Storage]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Storage]:
+    with storage() as running:
+        yield running
+
+
+@pytest.fixture
+def absent() -> str:
+    """A bucket that is not there yet."""
+    return f"bucket-{next(_numbers)}"
+
+
+@pytest.fixture
+def bucket(store: Storage, absent: str) -> str:
+    store.make(absent)
+    return absent
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 def free_port() -> int:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from redacting import APPLIED, HIDDEN, KEY, body, digest, redacted, request, secret
+from reloading import Running, tail
+from waiting import wait_until
 
-from tailrace.stage import OptionError, Retry
+from tailrace.stage import OptionError
 from tailrace.testing import apply
 from tailrace_plugins.filters.redact import Redact
 
@@ -33,18 +38,79 @@ def test_equal_secrets_get_equal_hashes_in_whatever_form_they_are() -> None:
     assert hidden["stringData"] == {"b": digest(b"s3cret")}
 
 
-def test_the_key_can_lie_in_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", [KEY.encode(), b"\xff\xfe\r\n\x00\x85" * 4])
+def test_the_key_can_lie_in_a_file_and_goes_with_the_stage_to_a_worker(tmp_path: Path, key: bytes) -> None:
     file = tmp_path / "key"
+    file.write_bytes(b" " + key + b"\n")
     stage = Redact(key_file=str(file))
-    line = json.dumps(request(secret())).encode()
-    with pytest.raises(FileNotFoundError, match="key"):
-        apply(stage, [line])
-    file.write_text("short")
-    with pytest.raises(Retry, match="has 5 bytes; it takes at least 16"):
-        apply(stage, [line])
-    file.write_text(f"{KEY}\n")
-    assert digest(b"s3cret").encode() in apply(stage, [line]).lines[0]
-    assert apply(stage, [line]) == apply(Redact(key=KEY), [line])
+    file.unlink()
+    for each in (stage, pickle.loads(pickle.dumps(stage))):
+        (line,) = apply(each, [json.dumps(request(secret())).encode()]).lines
+        assert digest(b"s3cret", key).encode() in line
+
+
+CONFIG = """\
+state_dir: state
+pipelines:
+  audit:
+    source: {{type: tail, paths: [audit.log]}}
+    filters:
+      - type: redact
+        key_file: {}
+    sinks: [{{type: stdout}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone", "cannot read gone: No such file or directory"),
+        ("/", "cannot read /: Is a directory"),
+        ("empty", "the key in empty has 0 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
+        ("short", "the key in short has 7 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
+        ("good", None),
+    ],
+)
+def test_check_finds_a_key_file_that_cannot_work(tmp_path: Path, name: str, message: str | None) -> None:
+    for file, content in {"empty": "", "short": " letmein \n        ", "good": KEY}.items():
+        (tmp_path / file).write_text(content)
+    (tmp_path / "tailrace.yaml").write_text(CONFIG.format(name))
+    command = [sys.executable, "-m", "tailrace", "check", "tailrace.yaml"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert "letmein" not in result.stdout + result.stderr
+    if message is None:
+        assert (result.returncode, result.stdout) == (0, "ok: audit: tail -> redact -> stdout\n")
+    else:
+        assert result.returncode == 2
+        assert f'tailrace.yaml:7:19: filter "redact", option "key_file": {message}\n' in result.stderr
+
+
+def test_with_another_key_in_the_file_a_reload_goes_on_with_that(tmp_path: Path) -> None:
+    log, out, key = tmp_path / "audit.log", tmp_path / "out.log", tmp_path / "redact.key"
+    keys = [KEY, KEY[::-1]]
+    line = json.dumps(request(secret())).encode() + b"\n"
+    running = Running(tmp_path)
+    running.write({"audit": tail(log, out, filters=[{"type": "redact", "key_file": str(key)}])})
+    key.write_text(keys[0])
+    log.write_bytes(line)
+    with running:
+        wait_until(lambda: out.exists() and out.stat().st_size > 0)
+        assert running.reload() == {"kept": ["audit"]}
+        key.write_text("short")
+        assert "has 5 bytes and takes 16 or more" in running.refused()[0]
+        key.write_text(keys[1])
+        assert running.reload() == {"restarted": ["audit"]}
+        with log.open("ab") as file:
+            file.write(line)
+        wait_until(lambda: out.read_bytes().count(b"\n") == 2)
+    assert running.code == 0
+    assert [json.loads(each)["requestObject"]["data"]["a"] for each in out.read_bytes().splitlines()] == [
+        digest(b"s3cret", each.encode()) for each in keys
+    ]
+    said = [path.read_bytes() for path in running.state.rglob("*") if path.is_file()]
+    said += [str(vars(record)).encode() for record in running.log.records]
+    assert said
+    assert not any(each.encode() in text for each in keys for text in said)
 
 
 def test_a_key_that_cannot_work_is_refused() -> None:

@@ -8,13 +8,15 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from storing import CREDENTIALS, Gate, Storage, free_port, storage
+from storing import Gate, Storage, free_port
+from storing import absent as absent
+from storing import bucket as bucket
+from storing import credentials as credentials
+from storing import store as store
 
 from tailrace.checkpoint import Checkpoint
 from tailrace.context import Context
@@ -26,26 +28,7 @@ from tailrace.testing import ListSink, check_source
 from tailrace_plugins.sinks.file import File
 from tailrace_plugins.sources.tail import Tail
 
-numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Storage]:
-    with storage() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(store: Storage) -> str:
-    name = f"objects-{next(numbers)}"
-    store.make(name)
-    return name
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("credentials")
 
 
 def lines(name: str, number: int) -> list[bytes]:

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from storing import CREDENTIALS, Gate, Storage, free_port, storage
+from storing import absent as absent
+from storing import bucket as bucket
+from storing import credentials as credentials
+from storing import store as store
 from waiting import wait_until
 
 from tailrace.batch import Batch
@@ -32,32 +35,9 @@ from tailrace.testing import ListSource
 from tailrace_plugins.sinks.file import File
 from tailrace_plugins.sources.tail import Tail
 
-numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Storage]:
-    with storage() as running:
-        yield running
-
-
-@pytest.fixture
-def absent() -> str:
-    """A bucket that is not there yet."""
-    return f"audit-{next(numbers)}"
-
-
-@pytest.fixture
-def bucket(store: Storage) -> str:
-    name = f"audit-{next(numbers)}"
-    store.make(name)
-    return name
-
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+def surroundings(monkeypatch: pytest.MonkeyPatch, credentials: None) -> None:
     monkeypatch.setattr("tailrace_plugins.sinks.uploader.BACKOFF", (0.01,))
     monkeypatch.setattr("tailrace.pipeline.IDLE_WAIT", 0.02)
 

@@ -13,13 +13,13 @@ class LoadedFile(str):
     text: str
 
 
-def load(option: str, path: str) -> LoadedFile:
+def load(option: str, path: str, encoding: str = "utf-8-sig") -> LoadedFile:
     """Read a file that an option names, unless that was done already. Raises OptionError."""
     if isinstance(path, LoadedFile):
         return path
     loaded = LoadedFile(path)
     try:
-        loaded.text = Path(path).read_text(encoding="utf-8-sig")
+        loaded.text = Path(path).read_bytes().decode(encoding)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise OptionError(option, f"cannot read {path}: {reason}") from None

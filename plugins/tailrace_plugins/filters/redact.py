@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from tailrace import Batch, Filter, Memo, OptionError, Retry
+from tailrace import Batch, Filter, Memo, OptionError
+from tailrace_plugins.loaded import LoadedFile, load
 from tailrace_plugins.redaction.event import hide_secrets
 from tailrace_plugins.redaction.hiding import LEAST_KEY, Hiding
 from tailrace_plugins.redaction.objects import COMMAND, CONFIG_MAP, QUOTATION, SECRET, TOKEN, Objects, Rule
@@ -23,6 +23,7 @@ _COPIES: Final = (
     "banzaicloud.com/last-applied",
 )
 _QUOTATION: Final = QUOTATION.encode()
+_ANY_BYTES: Final = "latin-1"  # the encoding in which every byte is a character: a key is no text
 # By these, and by nothing else, the body of an event shows that it may hold something to hide.
 _TOKENS: Final = (b"TokenReview", b"TokenRequest", b"ootstrapToken")
 _LETTER: Final = re.compile(rb"\\u00[4-7]")  # an escaped letter: perhaps one of `kind`
@@ -43,7 +44,8 @@ class Redact(Filter, kw_only=True):
 
     With a key each secret becomes its HMAC-SHA-256 (`hmac-sha256:` and 32 digits), so that equal secrets can be told
     equal, also if one is in `stringData` and the other, in base64, in `data`; who has the key can test guesses.
-    Without one it becomes `mask`. Change a key only while tailrace is stopped.
+    Without one it becomes `mask`. The key's file is read when the config is, and again on SIGHUP; with another key,
+    equal secrets before and after look different.
 
     An event that holds nothing secret keeps its bytes. One that may hold something and cannot be read (lone
     surrogates, numbers that overflow, too deep) is rejected. The dead letter holds events as they were read, with
@@ -70,8 +72,7 @@ class Redact(Filter, kw_only=True):
     def __post_init__(self) -> None:
         if self.key is not None and self.key_file is not None:
             raise OptionError("key", "there is a key_file as well; keep one of them")
-        if self.key is not None and len(self.key.encode()) < LEAST_KEY:
-            raise OptionError("key", f"a key has at least {LEAST_KEY} bytes")
+        key = self._key()
         kinds: dict[str, Rule] = {}
         self._rules: dict[tuple[str | None, str | None], Rule] = {}  # by resource and subresource
         if self.secrets:
@@ -83,11 +84,26 @@ class Redact(Filter, kw_only=True):
             self._rules["tokenreviews", None] = self._rules["serviceaccounts", "token"] = TOKEN
         if self.commands:
             kinds["PodExecOptions"] = kinds["PodAttachOptions"] = COMMAND
-        self._kinds = kinds
         holders = [kind for kind, rule in kinds.items() if rule.harmless is not None]
         self._signs = [re.compile(kind.encode() + rb'["\\L]') for kind in holders]  # twice as fast as one for all
         self._plans = Memo(self._plan)
-        self._objects: Objects | None = None
+        self._objects = Objects(Hiding(key, self.mask), kinds, frozenset(self.copies), self.tokens)
+
+    def _key(self) -> bytes | None:
+        if self.key_file is None:
+            if self.key is not None and len(self.key.encode()) < LEAST_KEY:
+                raise OptionError("key", f"a key has at least {LEAST_KEY} bytes")
+            return None if self.key is None else self.key.encode()
+        self.key_file = loaded = load("key_file", self.key_file, _ANY_BYTES)
+        key = loaded.text.encode(_ANY_BYTES).strip()
+        if len(key) < LEAST_KEY:
+            message = f"the key in {loaded} has {len(key)} bytes and takes {LEAST_KEY} or more"
+            raise OptionError("key_file", f"{message}; `openssl rand -hex 32` makes one")
+        return key
+
+    def loaded(self) -> Iterable[str]:
+        """Give the text of the key's file: if it is another one, the pipeline is."""
+        return [self.key_file.text] if isinstance(self.key_file, LoadedFile) else []
 
     def reads(self) -> Iterable[str]:
         """Name what tells whether an event may hold something to hide."""
@@ -105,7 +121,7 @@ class Redact(Filter, kw_only=True):
             elif arguments is None and (rule is None or _QUOTATION not in line):
                 continue
             try:
-                hidden = hide_secrets(line, self._ready(), rule, arguments)
+                hidden = hide_secrets(line, self._objects, rule, arguments)
             except (ValueError, RecursionError) as error:
                 batch.reject(index, f"may hold a secret and cannot be read: {error}")
                 continue
@@ -127,17 +143,3 @@ class Redact(Filter, kw_only=True):
             or (self.tokens and b"Token" in line and any(sign in line for sign in _TOKENS))
             or (b"\\u00" in line and _LETTER.search(line) is not None)
         )
-
-    def _ready(self) -> Objects:
-        """Make what hides, the first time that it is needed: a key file is read where the filter runs."""
-        if self._objects is None:
-            self._objects = Objects(Hiding(self._key(), self.mask), self._kinds, frozenset(self.copies), self.tokens)
-        return self._objects
-
-    def _key(self) -> bytes | None:
-        if self.key_file is None:
-            return None if self.key is None else self.key.encode()
-        key = Path(self.key_file).read_bytes().strip()
-        if len(key) < LEAST_KEY:
-            raise Retry(f"the key in {self.key_file} has {len(key)} bytes; it takes at least {LEAST_KEY}")
-        return key

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from tailrace import OptionError
+from tailrace_plugins.checking import checked
 from tailrace_plugins.sending.options import HttpOptions, is_open, make_target
 from tailrace_plugins.sending.target import Credential, Target, parse_url
 
 _MOST_ANSWER_BYTES: Final = 64 << 20
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE: Final = re.compile(r"(?! )[ -~]*(?<! )")
-_T = TypeVar("_T")
 
 
 class ClusterOptions(HttpOptions, Protocol):
@@ -26,24 +21,15 @@ class ClusterOptions(HttpOptions, Protocol):
     api_key_file: str | None
 
 
-def checked(option: str, make: Callable[[], _T]) -> _T:
-    """Make something of an option, whose ValueError says what is wrong with it."""
-    try:
-        return make()
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None
-
-
 def make_targets(options: ClusterOptions) -> list[Target]:
     """Make the targets of a cluster's nodes."""
-    _check_headers(options.headers)
     if len({host.rstrip("/") for host in options.hosts}) < len(options.hosts):
         raise OptionError("hosts", "a node is named twice")
     return [_target(host, options) for host in options.hosts]
 
 
 def _target(host: str, options: ClusterOptions) -> Target:
-    if checked("hosts", partial(parse_url, host)).query:
+    if checked("hosts", parse_url, host).query:
         raise OptionError("hosts", f"{host!r}: leave out what follows the ?; that is made of other options")
     try:
         target = make_target(host, options)
@@ -59,9 +45,3 @@ def _target(host: str, options: ClusterOptions) -> Target:
     if is_open(target):
         raise OptionError("hosts", "over http:// everybody on the way can read the credentials; write https://")
     return replace(target, credential=Credential(options.api_key or "", options.api_key_file, prefix="ApiKey "))
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise OptionError("headers", f"{name!r} cannot be sent: name or value has a sign that no header has")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final, Protocol
-from urllib.parse import SplitResult
 
 from tailrace import OptionError
+from tailrace_plugins.checking import checked
 from tailrace_plugins.sending.target import Credential, Target, Tls, parse_url
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -40,9 +40,9 @@ class HttpOptions(Protocol):
 
 def make_target(url: str, options: HttpOptions) -> Target:
     """Make the target of one URL. Raises OptionError."""
-    parts = parsed("url", url)
+    parts = checked("url", parse_url, url)
     if options.proxy is not None:
-        parsed("proxy", options.proxy)
+        checked("proxy", parse_url, options.proxy)
     if (options.client_cert is None) != (options.client_key is None):
         missing = "client_key" if options.client_cert else "client_cert"
         raise OptionError(missing, "a client certificate needs both client_cert and client_key")
@@ -80,14 +80,6 @@ def is_open(target: Target) -> bool:
     """Tell whether what is sent crosses the network in the clear."""
     parts = parse_url(target.url)
     return parts.scheme == "http" and parts.hostname not in _LOOPBACK
-
-
-def parsed(option: str, url: str) -> SplitResult:
-    """Take the URL of an option apart. Raises OptionError."""
-    try:
-        return parse_url(url)
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None
 
 
 def _credential(options: HttpOptions) -> Credential | None:

@@ -25,13 +25,14 @@ from tailrace import (
     TimeSlicer,
     parse_size,
 )
+from tailrace_plugins.checking import checked
 from tailrace_plugins.indexing.answers import FILTER_PATH
 from tailrace_plugins.indexing.documents import Documents, joined
 from tailrace_plugins.indexing.encoding import TIMESTAMP, Encoder
 from tailrace_plugins.indexing.hosts import Hosts
 from tailrace_plugins.indexing.lanes import Lanes
 from tailrace_plugins.indexing.names import index_template
-from tailrace_plugins.indexing.options import checked, make_targets
+from tailrace_plugins.indexing.options import make_targets
 from tailrace_plugins.indexing.sender import Figures, Sender
 from tailrace_plugins.sending.backoff import Backoff
 from tailrace_plugins.sending.options import is_open
@@ -153,15 +154,15 @@ class Elasticsearch(Sink, kw_only=True):
             raise OptionError("require_data_stream", "there is no data_stream that could be required")
         where = "index" if self.data_stream is None else "data_stream"
         text = (self.data_stream if self.index is None else self.index) or ""
-        template = checked(where, lambda: index_template(text, time=where == "index"))
+        template = checked(where, index_template, text, time=where == "index")
         self._encoder = Encoder(
             template,
-            checked("timezone", lambda: TimeSlicer(template.time_directives, self.timezone)),
+            checked("timezone", TimeSlicer, template.time_directives, self.timezone),
             self.time_fields,
             has_ids=self.id == "content",
             adds_timestamp=self._adds_timestamp,
         )
-        self._most_bytes = checked("bulk_max_size", lambda: parse_size(self.bulk_max_size))
+        self._most_bytes = checked("bulk_max_size", parse_size, self.bulk_max_size)
         self._targets = make_targets(self)
         self._figures = [Figures() for _ in range(self.requests)]
         self._lanes = Lanes([])  # those that count are made in `open`

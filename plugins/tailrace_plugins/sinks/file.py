@@ -7,13 +7,11 @@ crash leaves behind the last commit is cut off at the next start.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +35,7 @@ from tailrace import (
     fit_path,
 )
 from tailrace.durable import make_directories
+from tailrace_plugins.checking import checked
 from tailrace_plugins.sinks.compression import SUFFIXES, compressor
 from tailrace_plugins.sinks.permissions import number, octal
 from tailrace_plugins.sinks.piles import Piles
@@ -45,7 +44,6 @@ from tailrace_plugins.sinks.rotation import OPTIONS, PLAN, Rotation, make_rotati
 from tailrace_plugins.sinks.slices import Slices
 
 _PATHS_LIMIT = 8 << 20  # characters of values and slices whose path is remembered
-_T = TypeVar("_T")
 
 
 class File(Sink, kw_only=True):
@@ -91,8 +89,7 @@ class File(Sink, kw_only=True):
     ] = None
     threads: Annotated[int, Meta(ge=0, le=64, description="Threads that compress; 0 compresses in line.")] = 0
     time_fields: Annotated[
-        list[str],
-        Meta(min_length=1, description="Where the event's time is; the first that is there counts."),
+        list[str], Meta(min_length=1, description="Where the event's time is; the first that is there counts.")
     ] = msgspec.field(default_factory=lambda: list(EVENT_TIME_FIELDS))
     timezone: Annotated[str, Meta(description="Time zone of the times in the path.")] = "UTC"
     mode: Annotated[int | str, Meta(description="Permissions of new files, in octal.")] = "0640"
@@ -102,10 +99,7 @@ class File(Sink, kw_only=True):
     group: Annotated[str | int | None, Meta(description="Group of new files.")] = None
     max_open_files: Annotated[
         int,
-        Meta(
-            ge=1,
-            description="How many files a commit writes and syncs together; none is open between commits.",
-        ),
+        Meta(ge=1, description="How many files a commit writes and syncs together; none is open between commits."),
     ] = 256
     idle_close: Annotated[
         float,
@@ -115,8 +109,7 @@ class File(Sink, kw_only=True):
         ),
     ] = 3600.0
     keep_for: Annotated[
-        str | float | None,
-        Meta(description="Delete slices that ended longer ago than this: `30d`, `12h`, or seconds."),
+        str | float | None, Meta(description="Delete slices that ended longer ago than this: `30d`, `12h`, or seconds.")
     ] = None
     keep_bytes: Annotated[
         str | int | None,
@@ -156,14 +149,13 @@ class File(Sink, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
-        self._template = _checked("path", lambda: Template(self.path, time=True))
-        self._slicer = _checked("timezone", lambda: TimeSlicer(self._template.time_directives, self.timezone))
-        suffix = os.path.splitext(self.path)[1]
-        kind = SUFFIXES.get(suffix, "none") if self.compression == "auto" else self.compression
-        self._compress = _checked("level", lambda: compressor(kind, self.level))
-        self._mode = _checked("mode", lambda: octal(self.mode))
-        self._uid = _checked("owner", lambda: number(self.owner, lambda name: pwd.getpwnam(name).pw_uid, "user"))
-        self._gid = _checked("group", lambda: number(self.group, lambda name: grp.getgrnam(name).gr_gid, "group"))
+        self._template = checked("path", Template, self.path, time=True)
+        self._slicer = checked("timezone", TimeSlicer, self._template.time_directives, self.timezone)
+        kind = SUFFIXES.get(os.path.splitext(self.path)[1], "none") if self.compression == "auto" else self.compression
+        self._compress = checked("level", compressor, kind, self.level)
+        self._mode = checked("mode", octal, self.mode)
+        self._uid = checked("owner", number, self.owner, "user")
+        self._gid = checked("group", number, self.group, "group")
         if self.path.endswith("/"):
             raise OptionError("path", "the path is a directory; add a file name")
         self._configured = self._output = self._make_output(kind)
@@ -172,18 +164,16 @@ class File(Sink, kw_only=True):
         self._pool: ThreadPoolExecutor | None = None
 
     def _make_output(self, kind: str) -> Slices | Rotation:
-        about = {name: getattr(self, name) for name in (*OPTIONS, *REASONS)}
-        contrary = {name: getattr(self, name) for name in (*REASONS, "upload")}
-        rotating = rotation(about, self._template, kind, contrary)
-        if rotating is not None:
+        about = {name: getattr(self, name) for name in OPTIONS}
+        limits = {name: getattr(self, name) for name in REASONS}
+        if rotating := rotation(about, self._template, kind, {**limits, "upload": self.upload}):
             return rotating
         uploads = None
         if self.upload or self.endpoint_url:
             from tailrace_plugins.sinks.uploads import make_uploads  # not for those who keep their slices here
 
             uploads = make_uploads(self.upload or None, self.endpoint_url or None, self._template, self._mode)
-        limits = retention({name: getattr(self, name) for name in REASONS}, self._template, self._slicer)
-        return Slices(self.idle_close, limits, uploads)
+        return Slices(self.idle_close, retention(limits, self._template, self._slicer), uploads)
 
     def reads(self) -> Iterable[str]:
         """The template's fields, and the time fields if the time is used."""
@@ -213,15 +203,13 @@ class File(Sink, kw_only=True):
             max_open=self.max_open_files,
             below=self._claim.directory,
         )
-        directory = self._claim.directory
-        if os.path.isdir(directory):
+        if os.path.isdir(self._claim.directory):
             self._claim.take(self.context)  # before anything is cut
-        cut = self._output.open(self.context, ledger, position)
-        if cut:
+        if cut := self._output.open(self.context, ledger, position):
             self.context.log.info("output was cut back to the last commit", extra={"bytes": cut})
-        make_directories(self.context.disk, directory, ledger.directory_mode)
+        make_directories(self.context.disk, self._claim.directory, ledger.directory_mode)
         self._claim.take(self.context)
-        self._output.start(directory, position)
+        self._output.start(self._claim.directory, position)
 
     def close(self) -> None:
         """Stop the threads, and let others write the files."""
@@ -309,10 +297,3 @@ class File(Sink, kw_only=True):
     def measures(self) -> Iterable[Measure]:
         """Say what was deleted, uploaded and compressed, if that is asked for."""
         return self._output.measures()
-
-
-def _checked(option: str, make: Callable[[], _T]) -> _T:
-    try:
-        return make()
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None

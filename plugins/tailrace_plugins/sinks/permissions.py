@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import grp
+import pwd
+from typing import Literal
 
 
 def octal(mode: int | str) -> int:
@@ -18,13 +20,13 @@ def octal(mode: int | str) -> int:
     return value
 
 
-def number(name: str | int | None, look_up: Callable[[str], int], kind: str) -> int:
+def number(name: str | int | None, kind: Literal["user", "group"]) -> int:
     """Give the number of a user or group, -1 for none; raises ValueError if this machine does not know it."""
     if name is None:
         return -1
     if isinstance(name, int):
         return name
     try:
-        return look_up(name)
+        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
     except KeyError:
         raise ValueError(f"there is no {kind} {name!r} on this machine") from None

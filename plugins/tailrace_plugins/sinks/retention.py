@@ -28,6 +28,7 @@ from tailrace import (
     parse_duration,
     parse_size,
 )
+from tailrace_plugins.checking import checked
 
 INTERVAL = 60.0  # seconds between two looks, at least
 SHARE = 100  # ... and so many times as long as the last one took
@@ -40,10 +41,7 @@ def retention(options: Mapping[str, str | float | None], template: Template, sli
     limits: dict[str, float] = {}
     for name, value in options.items():
         if value is not None:
-            try:
-                limits[name] = parse_duration(value) if name == "keep_for" else parse_size(value)
-            except ValueError as error:
-                raise OptionError(name, str(error)) from None
+            limits[name] = checked(name, parse_duration if name == "keep_for" else parse_size, value)
     if not limits:
         return None
     try:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from tailrace import Context, Measure, OptionError, Position, Template, TemplatePaths
 from tailrace.durable import Disk
+from tailrace_plugins.checking import checked
 from tailrace_plugins.sinks.uploader import Figures, Uploader
 from tailrace_plugins.stores import Store, make_store
 
@@ -28,10 +29,7 @@ def make_uploads(url: str | None, endpoint_url: str | None, template: Template, 
     """Make what the options of the file sink ask for; raises OptionError."""
     if url is None:
         raise OptionError("endpoint_url", "there is nothing to upload; set upload: s3://bucket/prefix, too")
-    try:
-        make_store(url, endpoint_url, disk=Disk(), mode=mode)
-    except ValueError as error:
-        raise OptionError("upload", str(error)) from None
+    checked("upload", make_store, url, endpoint_url, disk=Disk(), mode=mode)
     return Uploads(url, endpoint_url, template, mode)
 
 

@@ -21,6 +21,7 @@ from tailrace import (
     Sink,
     parse_duration,
 )
+from tailrace_plugins.checking import checked
 from tailrace_plugins.loaded import LoadedFile, load
 from tailrace_plugins.sending.backoff import Backoff
 from tailrace_plugins.sending.catchup import CatchUp
@@ -282,11 +283,8 @@ class Webhook(Sink, kw_only=True):
 
 
 def _seconds(option: str, value: str | float) -> float:
-    if not isinstance(value, str):
-        if value < 0:
-            raise OptionError(option, "a time is not less than 0")
-        return float(value)
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None
+    if isinstance(value, str):
+        return checked(option, parse_duration, value)
+    if value < 0:
+        raise OptionError(option, "a time is not less than 0")
+    return float(value)
