@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from tailrace import EVENT_TIME_FIELDS, Batch, Filter, OptionError, Position, parse_duration, parse_field
+from tailrace import EVENT_TIME_FIELDS, Batch, Filter, Position, parse_duration, parse_field
+from tailrace_plugins.checking import checked
 
 _DIGEST: Final = 12  # bytes; among a hundred thousand keys two are the same once in 10¹⁹
 _LATEST: Final = "latest"  # no digest has six characters
@@ -112,15 +113,9 @@ class MemoryFilter(Filter, kw_only=True):
     def remember(self, option: str, duration: str | float, fields: Iterable[str], most: int) -> float:
         """Begin with nothing, once the options are found to be right; gives the duration in seconds."""
         self.memory = Memory(most)
-        try:
-            for field in fields:
-                parse_field(field)
-        except ValueError as error:
-            raise OptionError("fields", str(error)) from None
-        try:
-            return parse_duration(duration)
-        except ValueError as error:
-            raise OptionError(option, str(error)) from None
+        for field in fields:
+            checked("fields", parse_field, field)
+        return checked(option, parse_duration, duration)
 
     def restore(self, state: Position | None) -> None:
         """Remember what the checkpoint holds."""

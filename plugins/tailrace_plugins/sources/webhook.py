@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from tailrace import Batch, Context, Damaged, Measure, OptionError, Position, Retry, Source
 from tailrace.serving import Address, HttpServer, parse_address
+from tailrace_plugins.checking import checked
 from tailrace_plugins.receiving.access import Access, Files
 from tailrace_plugins.receiving.app import make_app
 from tailrace_plugins.receiving.bodies import Admission
@@ -90,11 +91,8 @@ class Webhook(Source, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
-        self._address = _checked("listen", self.listen)
-        try:
-            self._tag = TagTemplate(self.tag)
-        except ValueError as error:
-            raise OptionError("tag", str(error)) from None
+        self._address = checked("listen", parse_address, self.listen)
+        self._tag = checked("tag", TagTemplate, self.tag)
         if not self.path.startswith("/"):
             raise OptionError("path", "a path begins with /")
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -238,13 +236,6 @@ class Webhook(Source, kw_only=True):
     def address(self) -> Address:
         """Where it listens; with port 0, which port that is."""
         return self._server.address if self._server is not None else self._address
-
-
-def _checked(option: str, text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise OptionError(option, str(error)) from None
 
 
 class _Position(msgspec.Struct, forbid_unknown_fields=True):

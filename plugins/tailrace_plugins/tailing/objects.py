@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tailrace import Batch, Damaged, EndOfInput, OptionError, Position, Retry
+from tailrace_plugins.checking import checked
 from tailrace_plugins.stores import check_installed, describe, s3_client
 from tailrace_plugins.tailing.content import Compressed
 from tailrace_plugins.tailing.lines import Block, next_block
@@ -53,10 +54,7 @@ def check_urls(paths: Sequence[str], read_from: str, endpoint_url: str | None) -
             raise OptionError("paths", "credentials do not belong in a config; boto3 finds them in the environment")
     if read_from != "beginning":
         raise OptionError("read_from", "objects are read from their beginning; take this out")
-    try:
-        check_installed("s3")
-    except ValueError as error:
-        raise OptionError("paths", str(error)) from None
+    checked("paths", check_installed, "s3")
 
 
 class ObjectState(msgspec.Struct, forbid_unknown_fields=True):
