@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tailrace.batch import Batch
-from tailrace_plugins.expression import Expression, ExpressionError
+from tailrace_plugins.expression import Expression
+from tailrace_plugins.rewriting import ExpressionError
 
 EVENT: dict[str, Any] = {
     "verb": "get",
