@@ -1,6 +1,7 @@
 """Conditions on events, written in CEL, the Common Expression Language (github.com/google/cel-spec).
 
-An expression is evaluated on the fields that it names and on nothing else, for that is what evaluation costs.
+An expression is evaluated on the fields that it names and on nothing else, for that is what evaluation costs: once
+for all events of the same values, or, where these differ in most events, term by term.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from msgspec import Meta
 from tailrace import Batch, Filter, Memo, OptionError, format_field
 from tailrace_plugins.program import EVALUATION_ERRORS, Program
 from tailrace_plugins.rewriting import EVENT, TAG, TYPES, ExpressionError, Rewriting
+from tailrace_plugins.terms import UNKNOWN, Column, take_apart
 
 # fmt: off
 # those of the library itself; its `stdlib` has more
@@ -25,6 +27,7 @@ _FUNCTIONS: Final = TYPES - {"bool", "list", "map", "null_type"} | {
 # fmt: on
 _WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (Syntax error: )?(.*)")
 _NOT_FOR_THESE = "Undefined variable or function: "
+_SAMPLE: Final = 32  # so many events of a batch, or some more, tell whether values differ in it
 
 
 class Conditional(Filter, kw_only=True):
@@ -68,10 +71,11 @@ class Expression:
         except ValueError as error:
             raise ExpressionError(_syntax_error(text, str(error))) from None
         self._check_names(rewriting.known)
-        self._memo = Memo(self.evaluate)
         on_nothing = self.evaluate([None] * len(keys))
         if isinstance(on_nothing, str):
             raise ExpressionError(on_nothing)
+        self._parts = take_apart(rewriting, keys)
+        self._memo = Memo(self._judge_one)
 
     def _check_names(self, known: Set[str]) -> None:
         ours = {name.rpartition(".")[2] for name in self._program.functions}
@@ -101,11 +105,34 @@ class Expression:
 
     def mask(self, batch: Batch) -> list[bool]:
         """Tell for each event whether the expression holds; reject those of which that cannot be told."""
-        results = self._memo.map(self.inputs(batch), len(batch))
-        for index, result in enumerate(results):
+        columns = self.inputs(batch)
+        # to look up what was found for the same values costs less than several terms do, but they may all differ
+        by_values = self._parts is None or _are_alike(columns)
+        results = (self._memo.map if by_values else self._judge)(columns, len(batch))
+        for row, result in enumerate(results):
             if isinstance(result, str):
-                batch.reject(index, result)
+                batch.reject(row, result)
         return [result is True for result in results]
+
+    def _judge_one(self, values: Sequence[Any]) -> bool | str:
+        return self._judge([[value] for value in values], 1)[0]
+
+    def _judge(self, columns: Sequence[Sequence[Any]], count: int) -> list[bool | str]:
+        """Judge events by the parts of the expression, and as a whole where that does not tell."""
+        answers = self._parts.judge(list(map(Column, columns)), range(count)) if self._parts else [UNKNOWN] * count
+        return [
+            self.evaluate([column[row] for column in columns]) if answer is UNKNOWN else answer is True
+            for row, answer in enumerate(answers)
+        ]
+
+
+def _are_alike(columns: Sequence[Sequence[Any]]) -> bool:
+    """Tell, by some of them, whether most events share their values with others."""
+    sample = [column[:: len(column) // _SAMPLE + 1] for column in columns]
+    try:
+        return 2 * len(set(zip(*sample, strict=True))) <= max(map(len, sample), default=0)
+    except TypeError:  # there are lists or objects, which mostly differ
+        return False
 
 
 def _syntax_error(text: str, reason: str) -> str:
