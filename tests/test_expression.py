@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tailrace.batch import Batch
-from tailrace_plugins.expression import Expression, ExpressionError
+from tailrace_plugins.expression import Expression
+from tailrace_plugins.rewriting import ExpressionError
 
 EVENT: dict[str, Any] = {
     "verb": "get",
@@ -44,6 +45,7 @@ def mask(text: str, *records: dict[str, Any], tag: str = "audit.a") -> list[bool
         ("has(a.b) && has(c) && has(d['e'])", ["a.b", "c", "d.e"]),
         ("a.exists(x, x.y == b && x == c.d) && x.y", ["a", "b", "c.d", "x.y"]),
         ("a.all(x, b.exists(y, x == y)) || y || x", ["a", "b", "y", "x"]),
+        ("a.all(x, b.exists(y, x == y) && x == y)", ["a", "b", "y"]),
         ("a.map(x, x > 1, x + n).size() > 0", ["a", "n"]),
         ("a.exists == 1 && b.map.x == 2", ["a.exists", "b.map.x"]),
         ('tag == "x" && a', ["a"]),

@@ -84,7 +84,8 @@ def present(path: Path, *, negated: bool) -> str:
 
 def checked(text: str) -> str:
     """Give the condition, if it is one. Raises Untranslatable."""
-    from tailrace_plugins.expression import Expression, ExpressionError
+    from tailrace_plugins.expression import Expression
+    from tailrace_plugins.rewriting import ExpressionError
 
     try:
         Expression(text)
