@@ -21,6 +21,7 @@ from benchmarks.job import SAMPLE, repeat_input
 from tailrace.batch import Batch
 from tailrace.context import Context
 from tailrace.fields import Projection
+from tailrace.lines import split_lines
 from tailrace.stage import Stage
 from tailrace_plugins.filters.drop_keys import DropKeys
 from tailrace_plugins.filters.extract import Extract
@@ -56,7 +57,7 @@ def blocks(log: Path, watch: Stopwatch) -> Iterator[list[bytes]]:
             if not block:
                 return
             with watch.step("split"):
-                lines = block.split(b"\n")
+                lines = split_lines(block)
                 lines[0] = rest + lines[0]
                 rest = lines.pop()
             yield lines

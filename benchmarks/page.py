@@ -33,7 +33,7 @@ def blocks(results: Mapping[str, Mapping[str, Any]], baseline: Path = regression
     """Make everything that stands between marks."""
     comparison = results["compare"]
     made = {
-        "machine": _machine(results),
+        "machine": _machines(results),
         "compare": f"{comparison['events']:,} events, {comparison['bytes'] / 1e6:,.0f} MB, {comparison['slices']} "
         f"files; medians of {comparison['runs']} runs.\n\n{compare.as_table(comparison['rows'])}",
         "latency": bench_latency.as_table(results["latency"]),
@@ -46,15 +46,21 @@ def blocks(results: Mapping[str, Mapping[str, Any]], baseline: Path = regression
     return made
 
 
-def _machine(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say where and when, and how quiet it was."""
-    machine = results["compare"]["machine"]
+def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say where and when each was measured, and how quiet it was there."""
+    places: dict[str, list[str]] = {}
+    for name, content in results.items():
+        busy = f"{name} ({content['cores_busy_with_others']:.2f})"
+        places.setdefault(_place(content["machine"], content["date"]), []).append(busy)
+    lines = [f"* {', '.join(names)}: {place}" for place, names in places.items()]
+    return "\n".join([*lines, "", "In brackets: how many cores somebody else kept busy meanwhile."])
+
+
+def _place(machine: Mapping[str, Any], date: str) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
-    others = ", ".join(f"{name} {content['cores_busy_with_others']:.2f}" for name, content in results.items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB; {machine['system']}; "
-        f"Python {machine['python']}, {libraries}; tailrace {machine['tailrace']}; "
-        f"{results['compare']['date'][:10]}. Cores that somebody else kept busy meanwhile: {others}."
+        f"Python {machine['python']}, {libraries}; tailrace {machine['tailrace']}; {date[:10]}."
     )
 
 

@@ -82,6 +82,20 @@ print(kinds, [process.wait() for _, process in hired], [process.wait() for _, pr
     assert done.stdout == "['_Fork', 'Popen'] [0, 0] [0, 0]\n", done.stderr
 
 
+def test_last_words_of_a_fork_are_seen() -> None:
+    done = program(
+        """
+from tailrace.wire import send
+hiring.hire_ahead(1)
+end, process = hiring.hire()
+send(end, "no setup")
+print(process.wait())
+"""
+    )
+    assert done.stdout == "1\n"
+    assert "TypeError: string indices must be integers" in done.stderr.splitlines()[-1]
+
+
 def test_fork_that_was_killed_meanwhile_is_a_worker_that_is_gone(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f'{{"line":{number}}}\n' for number in range(200_000)))

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
@@ -126,6 +127,7 @@ def _become_hand(end: socket.socket) -> NoReturn:
         os.closerange(end.fileno() + 1, os.sysconf("SC_OPEN_MAX"))  # whose objects stay: this frame is never left
         serve(end)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # whatever happens, for the parent's frames are on the stack
