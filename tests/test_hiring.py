@@ -10,7 +10,8 @@ from pathlib import Path
 PROLOGUE = """
 import json, os, signal, sys, threading
 from pathlib import Path
-from tailrace import hiring
+from tailrace.hiring import Reserve
+reserve = Reserve()
 os.sched_getaffinity = lambda pid: {0, 1, 2}  # processors
 def children():
     found = Path("/proc/self/task").glob("*/children")
@@ -30,10 +31,10 @@ def test_forks_have_no_descriptor_of_their_parent_and_end_with_it(tmp_path: Path
         """
 lock = open(sys.argv[1], "w")
 os.set_inheritable(lock.fileno(), True)
-hiring.hire_ahead(3)
+reserve.fill(3)
 def descriptors(pid):
     return sorted(os.readlink(path).split(":")[0] for path in Path(f"/proc/{pid}/fd").iterdir())
-hired = [hiring.hire() for _ in range(3)]
+hired = [reserve.hire() for _ in range(3)]
 pids = [process.pid for _, process in hired]
 for pid in pids:
     while "tailrace-hand" not in Path(f"/proc/{pid}/comm").read_text(): pass  # it is one when it has that name
@@ -50,15 +51,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_threads_and_processors_limit_how_many_are_forked() -> None:
     done = program(
         """
-hiring.hire_ahead(0)
+reserve.fill(0)
 none = len(children())
-hiring.hire_ahead(64)
+reserve.fill(64)
 forked = len(children())
-hiring.dismiss()
+reserve.dismiss()
 left = len(children())
 over = threading.Event()
 threading.Thread(target=over.wait).start()
-hiring.hire_ahead(2)
+reserve.fill(2)
 print(none, forked, left, len(children()))
 over.set()
 """
@@ -70,8 +71,8 @@ def test_what_is_hired_beyond_them_is_started_anew_and_works_alike() -> None:
     done = program(
         """
 from tailrace.wire import send, receive
-hiring.hire_ahead(1)
-hired = [hiring.hire() for _ in range(2)]
+reserve.fill(1)
+hired = [reserve.hire() for _ in range(2)]
 kinds = [type(process).__name__ for _, process in hired]
 for end, process in hired:
     send(end, {"path": sys.path, "folders": []})
@@ -86,8 +87,8 @@ def test_last_words_of_a_fork_are_seen() -> None:
     done = program(
         """
 from tailrace.wire import send
-hiring.hire_ahead(1)
-end, process = hiring.hire()
+reserve.fill(1)
+end, process = reserve.hire()
 send(end, "no setup")
 print(process.wait())
 """
@@ -105,12 +106,12 @@ from tailrace.context import Context
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace_plugins.sources.tail import Tail
 from tailrace.testing import ListSink
-hiring.hire_ahead(3)
+reserve.fill(3)
 for pid in children():
     os.kill(pid, signal.SIGKILL)
 sink = ListSink()
 stages = [Tail(paths=[sys.argv[1] + "/log"]), [], {"list": sink}]
-pipeline = Pipeline(Context(pipeline="p", state_dir=Path(sys.argv[1]) / "state"), *stages, workers=2)
+pipeline = Pipeline(Context(pipeline="p", state_dir=Path(sys.argv[1]) / "state"), *stages, workers=2, reserve=reserve)
 try:
     pipeline.run(threading.Event(), once=True)
 except PipelineFailed as error:

@@ -87,7 +87,7 @@ def run(
     from tailrace import signals
     from tailrace.config import load
     from tailrace.garbage import collect_rarely
-    from tailrace.hiring import hire_ahead
+    from tailrace.hiring import Reserve
     from tailrace.lock import LockError, Locks
     from tailrace.machine import raise_descriptor_limit
     from tailrace.service import Service
@@ -98,7 +98,8 @@ def run(
     logs.configure(sys.stderr, log_format, log_level)
     registry = make_registry(plugins)
     config = load_config(configs, registry, follows=not once).with_workers(workers)
-    hire_ahead(sum(plan.workers for plan in config.plans if plan.workers > 1))  # no thread, no lock, no socket is there
+    reserve = Reserve()
+    reserve.fill(sum(plan.workers for plan in config.plans if plan.workers > 1))  # while there are no threads
     with Locks() as locks:
         try:
             locks.take(plan.state_dir for plan in config.plans)
@@ -109,6 +110,7 @@ def run(
             config.admin,
             reread=None if once else lambda: load(configs, registry, os.environ, follows=True).with_workers(workers),
             locks=locks,
+            reserve=reserve,
             stop_timeout=stop_timeout,
         )
         signals.obey(service)

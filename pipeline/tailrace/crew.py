@@ -21,7 +21,7 @@ from typing import Any
 from tailrace.batch import Batch, Position
 from tailrace.chain import Chain, Product
 from tailrace.context import Context
-from tailrace.hiring import dismiss, hire
+from tailrace.hiring import Hired, Reserve
 from tailrace.span import Span, SpanUnread
 from tailrace.stage import Filter, Retry, Sink, Source
 from tailrace.wire import receive, send
@@ -49,9 +49,16 @@ class Crew:
     """Turns batches and spans into products, in order; spans in `workers` processes at once."""
 
     def __init__(
-        self, context: Context, source: Source, filters: Sequence[Filter], sinks: Mapping[str, Sink], workers: int
+        self,
+        context: Context,
+        source: Source,
+        filters: Sequence[Filter],
+        sinks: Mapping[str, Sink],
+        workers: int,
+        reserve: Reserve,
     ) -> None:
         self._context = context
+        self._reserve = reserve
         self._stages = tuple(filters), dict(sinks), tuple(source.reads())
         self._chain = Chain(*self._stages)
         self._workers = workers
@@ -108,7 +115,7 @@ class Crew:
     def rest(self) -> None:
         """There is nothing to do at present: after a while the processes end."""
         if self._workers > 1 and self._context.clock.monotonic() - self._used >= IDLE_SECONDS:
-            dismiss()
+            self._reserve.dismiss()
             if self._hands:
                 self.close()
 
@@ -133,7 +140,7 @@ class Crew:
         try:
             hand = self._idle.get_nowait()
         except queue.Empty:
-            hand = _Hand(*self._setup())
+            hand = _Hand(self._reserve.hire(), *self._setup())
             self._hands.append(hand)
         product = hand.work(span)
         self._idle.put(hand)  # not after a failure: then the crew is closed
@@ -153,8 +160,8 @@ class Crew:
 class _Hand:
     """One process, as its pipeline sees it."""
 
-    def __init__(self, *told: object) -> None:
-        self._socket, self._process = hire()
+    def __init__(self, hired: Hired, *told: object) -> None:
+        self._socket, self._process = hired
         for part in told:
             self._ask(part)
 

@@ -22,8 +22,6 @@ from typing import NoReturn, Protocol
 Hired = tuple[socket.socket, "Process"]
 """What reaches the process, and the process."""
 
-_ahead: queue.SimpleQueue[Hired] = queue.SimpleQueue()
-
 
 class Process(Protocol):
     """What a crew needs to know of a process; several threads may ask it."""
@@ -59,15 +57,36 @@ class _Fork:
             return self._code
 
 
-def hire_ahead(number: int) -> None:
-    """Fork so many processes, no more than there are processors, and none if there are threads already."""
-    number = min(number, len(os.sched_getaffinity(0)))
-    if number and _is_alone():
-        import tailrace.hand  # noqa: F401 - once, instead of in each fork
+class Reserve:
+    """Processes that were forked ahead and wait for a crew; none to begin with. Crews of several threads share it."""
 
-        gc.freeze()  # what there is stays in pages that are shared
-        for _ in range(number):
-            _ahead.put(_fork())
+    def __init__(self) -> None:
+        self._hired: queue.SimpleQueue[Hired] = queue.SimpleQueue()
+
+    def fill(self, number: int) -> None:
+        """Fork so many processes, no more than there are processors, and none if there are threads already."""
+        number = min(number, len(os.sched_getaffinity(0)))
+        if number and _is_alone():
+            import tailrace.hand  # noqa: F401 - once, instead of in each fork
+
+            gc.freeze()  # what there is stays in pages that are shared
+            for _ in range(number):
+                self._hired.put(_fork())
+
+    def hire(self) -> Hired:
+        """Give a process that waits to be told its stages. Raises OSError if there can be no more of them."""
+        try:
+            return self._hired.get_nowait()
+        except queue.Empty:
+            return _start()
+
+    def dismiss(self) -> None:
+        """Let go of the forks that nobody wanted: they cost memory."""
+        with suppress(queue.Empty):
+            while True:
+                ours, process = self._hired.get_nowait()
+                ours.close()
+                process.wait()
 
 
 def _is_alone() -> bool:
@@ -78,10 +97,7 @@ def _is_alone() -> bool:
         return False
 
 
-def hire() -> Hired:
-    """Give a process that waits to be told its stages. Raises OSError if there can be no more of them."""
-    with suppress(queue.Empty):
-        return _ahead.get_nowait()
+def _start() -> Hired:
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "tailrace.hand", str(theirs.fileno())]
     try:
@@ -94,15 +110,6 @@ def hire() -> Hired:
     finally:
         theirs.close()
     return ours, process
-
-
-def dismiss() -> None:
-    """Let go of the forks that nobody wanted: they cost memory."""
-    with suppress(queue.Empty):
-        while True:
-            ours, process = _ahead.get_nowait()
-            ours.close()
-            process.wait()
 
 
 def _fork() -> Hired:

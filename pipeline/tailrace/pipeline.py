@@ -29,6 +29,7 @@ from tailrace.crew import Crew
 from tailrace.deadletter import NAME as DEAD_LETTER
 from tailrace.deadletter import DeadLetter
 from tailrace.durable import make_directories
+from tailrace.hiring import Reserve
 from tailrace.letters import REPLAY
 from tailrace.remembering import Remembering
 from tailrace.span import SPAN_BYTES, Span, SpanUnread
@@ -64,7 +65,8 @@ class Pipeline:
 
     The stages must not have been used before. A commit is due `commit_interval` seconds after the first event that
     it holds, or after `commit_bytes` bytes of events, which bounds what sinks keep in memory. With several `workers`,
-    spans of the source are worked on by so many processes at once; what is written is the same.
+    spans of the source are worked on by so many processes at once, of `reserve` if it has some; what is written is the
+    same.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Pipeline:
         commit_interval: float = 1.0,
         commit_bytes: int = 64 << 20,
         workers: int = 1,
+        reserve: Reserve | None = None,
     ) -> None:
         self.context = context
         self.counts = Counts()
@@ -93,7 +96,7 @@ class Pipeline:
         self.stages: tuple[Stage, ...] = (source, *filters, *sinks.values())
         for stage in self.stages:
             stage.attach(context)
-        self.crew = Crew(context, source, filters, sinks, workers)
+        self.crew = Crew(context, source, filters, sinks, workers, reserve or Reserve())
         self._checkpoint = Checkpoint(context)
         self._dead_letter = DeadLetter(context)
         self._state = State()

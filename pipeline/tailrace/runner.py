@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tailrace.config import Plan
 from tailrace.context import Context
+from tailrace.hiring import Reserve
 from tailrace.pipeline import Pipeline, PipelineFailed
 from tailrace.stage import Stage
 
@@ -16,7 +17,7 @@ from tailrace.stage import Stage
 class Runner:
     """Runs the pipeline of a plan, once. Nothing that the pipeline does ends another thread."""
 
-    def __init__(self, plan: Plan, exposition: Callable[[], bytes]) -> None:
+    def __init__(self, plan: Plan, exposition: Callable[[], bytes], reserve: Reserve) -> None:
         self.plan = plan
         self.pipeline = Pipeline(
             Context(pipeline=plan.name, state_dir=plan.state_dir / plan.name, exposition=exposition),
@@ -25,6 +26,7 @@ class Runner:
             plan.sinks,
             commit_interval=plan.commit_interval,
             workers=plan.workers,
+            reserve=reserve,
         )
         self.well = False  # it has ended, and left nothing undone
         self._thread: threading.Thread | None = None

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from tailrace.address import Address
 from tailrace.config import Config, ConfigError, Plan
+from tailrace.hiring import Reserve
 from tailrace.lock import LockError, Locks
 from tailrace.logs import ROOT
 from tailrace.machine import warn_of_few_descriptors
@@ -55,8 +56,8 @@ class _News(Enum):
 class Service:
     """Runs pipelines side by side, and an admin server at `admin`, and says whether all went well. Runs once.
 
-    `reread` gives the config anew for `reload`, or raises ConfigError; `locks` hold its state directories already.
-    Pipelines have `stop_timeout` seconds to commit and end.
+    `reread` gives the config anew for `reload`, or raises ConfigError; `locks` hold its state directories already;
+    `reserve` has processes for workers. Pipelines have `stop_timeout` seconds to commit and end.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Service:
         *,
         reread: Callable[[], Config] | None = None,
         locks: Locks | None = None,
+        reserve: Reserve | None = None,
         stop_timeout: float = STOP_TIMEOUT,
     ) -> None:
         self.admin: HttpServer | None = None
@@ -74,6 +76,7 @@ class Service:
         self._config = Config(tuple(plans), admin)
         self._reread = reread
         self._locks = locks or Locks()
+        self._reserve = reserve or Reserve()
         self._stop_timeout = stop_timeout
         self._runners = {plan.name: self._runner(plan) for plan in plans}  # replaced, never changed: others read it
         self._successors: dict[str, Runner] = {}  # to be started when what leaves has ended
@@ -128,7 +131,7 @@ class Service:
         return 0 if all(runner.well for runner in self._runners.values()) else 1
 
     def _runner(self, plan: Plan) -> Runner:
-        return Runner(plan, self.exposition)
+        return Runner(plan, self.exposition, self._reserve)
 
     def _start(self, runner: Runner) -> None:
         if self.stopping:
