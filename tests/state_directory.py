@@ -76,6 +76,6 @@ def tailrace(*arguments: object) -> Result:
 
 
 def files_of(directory: Path) -> dict[Path, tuple[bytes, int]]:
-    """Give what is in all files, and when they were changed."""
-    files = [path for path in directory.rglob("*") if path.is_file()]
+    """Give what is in all files but Python's own, and when they were changed."""
+    files = [path for path in directory.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}

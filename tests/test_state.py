@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from state_directory import files_of
 from typer.testing import CliRunner, Result
 
 from tailrace import lock
@@ -98,11 +99,6 @@ def former_log_configuration() -> Iterator[None]:
 @pytest.fixture
 def stored(tmp_path: Path) -> Stored:
     return Stored(tmp_path)
-
-
-def files_of(directory: Path) -> dict[Path, tuple[bytes, int]]:
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def test_show_says_how_far_everything_is(stored: Stored) -> None:
