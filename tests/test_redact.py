@@ -64,8 +64,8 @@ pipelines:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gone", "cannot read gone: No such file or directory"),
-        ("/", "cannot read /: Is a directory"),
+        ("gone", "cannot read gone: No such file or directory; `openssl rand -hex 32` makes a key"),
+        ("/", "cannot read /: Is a directory; `openssl rand -hex 32` makes a key"),
         ("empty", "the key in empty has 0 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
         ("short", "the key in short has 7 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
         ("good", None),

@@ -94,7 +94,10 @@ class Redact(Filter, kw_only=True):
             if self.key is not None and len(self.key.encode()) < LEAST_KEY:
                 raise OptionError("key", f"a key has at least {LEAST_KEY} bytes")
             return None if self.key is None else self.key.encode()
-        self.key_file = loaded = load("key_file", self.key_file, _ANY_BYTES)
+        try:
+            self.key_file = loaded = load("key_file", self.key_file, _ANY_BYTES)
+        except OptionError as error:
+            raise OptionError("key_file", f"{error}; `openssl rand -hex 32` makes a key") from None
         key = loaded.text.encode(_ANY_BYTES).strip()
         if len(key) < LEAST_KEY:
             message = f"the key in {loaded} has {len(key)} bytes and takes {LEAST_KEY} or more"
