@@ -48,7 +48,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.returncode == -9
 
 
-def test_threads_and_processors_limit_how_many_are_forked() -> None:
+def test_threads_and_processors_limit_how_many_are_forked_and_none_is_where_they_cannot_be_seen() -> None:
     done = program(
         """
 reserve.fill(0)
@@ -57,14 +57,20 @@ reserve.fill(64)
 forked = len(children())
 reserve.dismiss()
 left = len(children())
+def no_proc(path):
+    raise FileNotFoundError(path)
+listed, os.listdir = os.listdir, no_proc
+reserve.fill(2)
+os.listdir = listed
+unseen = len(children())
 over = threading.Event()
 threading.Thread(target=over.wait).start()
 reserve.fill(2)
-print(none, forked, left, len(children()))
+print(none, forked, left, unseen, len(children()))
 over.set()
 """
     )
-    assert done.stdout == "0 3 0 0\n", done.stderr
+    assert done.stdout == "0 3 0 0 0\n", done.stderr
 
 
 def test_what_is_hired_beyond_them_is_started_anew_and_works_alike() -> None:

@@ -86,6 +86,7 @@ class Reserve:
             while True:
                 ours, process = self._hired.get_nowait()
                 ours.close()
+                process.kill()
                 process.wait()
 
 
@@ -130,8 +131,10 @@ def _become_hand(end: socket.socket) -> NoReturn:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
-        os.closerange(3, end.fileno())
-        os.closerange(end.fileno() + 1, os.sysconf("SC_OPEN_MAX"))  # whose objects stay: this frame is never left
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # whose objects stay, for this frame is never left
+            if descriptor > 2 and descriptor != end.fileno():
+                with suppress(OSError):  # the list's own
+                    os.close(descriptor)
         serve(end)
         code = 0
     except BaseException:
