@@ -481,26 +481,6 @@ def test_help_names_every_command() -> None:
     assert all(command in done.stdout for command in ("run", "check", "stages", "state", "dead-letter", "gzip"))
 
 
-def test_help_needs_nothing_that_is_slow_to_import() -> None:
-    slow = {"rich", "yaml", "watchdog", "smart_open", *SERVING}
-    code = (
-        "import sys; from tailrace import cli, commands; "
-        f"commands.add_to(cli.app, commands.declared()); print(*{slow} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "\n"
-
-
-def test_other_packages_are_asked_only_for_commands_that_are_not_ours() -> None:
-    code = (
-        "import atexit, sys; from tailrace.cli import main; "
-        "atexit.register(lambda: print('convertcli' in ' '.join(sys.modules))); main()"
-    )
-    for words, asked in ((["stages"], False), (["convert", "--help"], True), (["--help"], True), (["no"], True)):
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-        assert done.stdout.splitlines()[-1] == str(asked), words
-
-
 def test_run_without_an_admin_server_needs_nothing_that_serves(place: Place) -> None:
     code = (
         "import sys; from tailrace.cli import app; "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import typer
+from test_cli import SERVING
 from typer.testing import CliRunner
 
 from tailrace import commands
@@ -88,3 +91,23 @@ def test_one_that_cannot_be_added_is_named_and_the_others_work(module: str, caps
 
 def test_the_standard_package_declares_its_commands() -> None:
     assert [point.name for point in commands.declared()] == ["convert", "policy"]
+
+
+def test_help_needs_nothing_that_is_slow_to_import() -> None:
+    slow = {"rich", "yaml", "watchdog", "smart_open", *SERVING}
+    code = (
+        "import sys; from tailrace import cli, commands; "
+        f"commands.add_to(cli.app, commands.declared()); print(*{slow} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_other_packages_are_asked_only_for_commands_that_are_not_ours() -> None:
+    code = (
+        "import atexit, sys; from tailrace.cli import main; "
+        "atexit.register(lambda: print('convertcli' in ' '.join(sys.modules))); main()"
+    )
+    for words, asked in ((["stages"], False), (["convert", "--help"], True), (["--help"], True), (["no"], True)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == str(asked), words

@@ -37,7 +37,7 @@ def descriptors(pid):
 hired = [reserve.hire() for _ in range(3)]
 pids = [process.pid for _, process in hired]
 for pid in pids:
-    while "tailrace-hand" not in Path(f"/proc/{pid}/comm").read_text(): pass  # it is one when it has that name
+    while "tailrace-worker" not in Path(f"/proc/{pid}/comm").read_text(): pass  # it is one when it has that name
 print(json.dumps([children() == set(pids), list(map(descriptors, pids))]), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """,
@@ -87,6 +87,27 @@ print(kinds, [process.wait() for _, process in hired], [process.wait() for _, pr
 """
     )
     assert done.stdout == "['_Fork', 'Popen'] [0, 0] [0, 0]\n", done.stderr
+
+
+def test_forks_that_nobody_wanted_go_when_there_was_nothing_to_do_for_long(tmp_path: Path) -> None:
+    done = program(
+        """
+from tailrace import crew
+from tailrace.context import Context
+from tailrace.pipeline import Pipeline
+from tailrace.testing import ListSink, ListSource
+reserve.fill(2)
+context = Context(pipeline="p", state_dir=Path(sys.argv[1]))
+pipeline = Pipeline(context, ListSource(lines=[]), [], {"list": ListSink()}, workers=2, reserve=reserve)
+pipeline.crew.rest()
+before = len(children())
+crew.IDLE_SECONDS = 0.0
+pipeline.crew.rest()
+print(before, len(children()))
+""",
+        str(tmp_path),
+    )
+    assert done.stdout == "2 0\n", done.stderr
 
 
 def test_last_words_of_a_fork_are_seen() -> None:

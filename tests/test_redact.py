@@ -66,8 +66,8 @@ pipelines:
     [
         ("gone", "cannot read gone: No such file or directory; `openssl rand -hex 32` makes a key"),
         ("/", "cannot read /: Is a directory; `openssl rand -hex 32` makes a key"),
-        ("empty", "the key in empty has 0 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
-        ("short", "the key in short has 7 bytes and takes 16 or more; `openssl rand -hex 32` makes one"),
+        ("empty", "empty has 0 bytes, and a key takes 16 or more; `openssl rand -hex 32` makes a key"),
+        ("short", "short has 7 bytes, and a key takes 16 or more; `openssl rand -hex 32` makes a key"),
         ("good", None),
     ],
 )
@@ -97,7 +97,7 @@ def test_with_another_key_in_the_file_a_reload_goes_on_with_that(tmp_path: Path)
         wait_until(lambda: out.exists() and out.stat().st_size > 0)
         assert running.reload() == {"kept": ["audit"]}
         key.write_text("short")
-        assert "has 5 bytes and takes 16 or more" in running.refused()[0]
+        assert "has 5 bytes, and a key takes 16 or more" in running.refused()[0]
         key.write_text(keys[1])
         assert running.reload() == {"restarted": ["audit"]}
         with log.open("ab") as file:

@@ -77,7 +77,7 @@ def hands_of(pid: int) -> list[Path]:
     return [
         path
         for path in Path("/proc").glob("[0-9]*")
-        if _read(path / "comm") == "tailrace-hand\n" and f"TAILRACE_TEST={pid}\0" in _read(path / "environ")
+        if _read(path / "comm") == "tailrace-worker\n" and f"TAILRACE_TEST={pid}\0" in _read(path / "environ")
     ]
 
 

@@ -228,6 +228,7 @@ class _Reader:
         return self._typed(text, place) if node.style is None else text
 
     def _resolve(self, text: str) -> str:
+        # the types of PyYAML know this method and say nothing of it
         tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         return str(tag)
 

@@ -36,7 +36,7 @@ def main() -> None:
 def serve(pipeline: socket.socket) -> None:
     """Work until the pipeline is done with us."""
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
-        name.write("tailrace-hand")  # for those who look at the list of processes
+        name.write("tailrace-worker")  # for those who look at the list of processes
     # a signal to the whole group, as by Ctrl-C, is for the pipeline: it lets us end when it has ended
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -96,12 +96,11 @@ class Redact(Filter, kw_only=True):
             return None if self.key is None else self.key.encode()
         try:
             self.key_file = loaded = load("key_file", self.key_file, _ANY_BYTES)
+            key = loaded.text.encode(_ANY_BYTES).strip()
+            if len(key) < LEAST_KEY:
+                raise OptionError("key_file", f"{loaded} has {len(key)} bytes, and a key takes {LEAST_KEY} or more")
         except OptionError as error:
             raise OptionError("key_file", f"{error}; `openssl rand -hex 32` makes a key") from None
-        key = loaded.text.encode(_ANY_BYTES).strip()
-        if len(key) < LEAST_KEY:
-            message = f"the key in {loaded} has {len(key)} bytes and takes {LEAST_KEY} or more"
-            raise OptionError("key_file", f"{message}; `openssl rand -hex 32` makes one")
         return key
 
     def loaded(self) -> Iterable[str]:
