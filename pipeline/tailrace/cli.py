@@ -29,7 +29,7 @@ app.add_typer(gzipcli.app, name="gzip", help="Save what is whole in a damaged fi
 
 def main() -> None:
     """Run the command line."""
-    if not commands.names(app).intersection(sys.argv[1:2]):  # to look for others takes a fifth of a start
+    if not commands.names(app).intersection(sys.argv[1:2]):  # to look for others takes a ninth of a start
         commands.add_to(app, commands.declared())
     try:
         app(prog_name="tailrace")
